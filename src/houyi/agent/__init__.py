@@ -1,0 +1,1 @@
+"""The room agent: see docs/ARCHITECTURE.md."""

@@ -1,0 +1,1 @@
+"""The room api.agents: see docs/ARCHITECTURE.md."""

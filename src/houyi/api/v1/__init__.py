@@ -1,0 +1,1 @@
+"""The room api.v1: see docs/ARCHITECTURE.md."""

@@ -1,0 +1,1 @@
+"""The room control: see docs/ARCHITECTURE.md."""

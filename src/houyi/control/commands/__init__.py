@@ -1,0 +1,1 @@
+"""The room control.commands: see docs/ARCHITECTURE.md."""

@@ -1,0 +1,1 @@
+"""The room control.intake: see docs/ARCHITECTURE.md."""

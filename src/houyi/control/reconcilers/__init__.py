@@ -1,0 +1,1 @@
+"""The room control.reconcilers: see docs/ARCHITECTURE.md."""

@@ -1,0 +1,1 @@
+"""The room control.workflows: see docs/ARCHITECTURE.md."""

@@ -1,0 +1,1 @@
+"""The room host.disk: see docs/ARCHITECTURE.md."""

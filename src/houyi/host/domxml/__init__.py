@@ -1,0 +1,1 @@
+"""The room host.domxml: see docs/ARCHITECTURE.md."""

@@ -1,0 +1,1 @@
+"""The room host.net: see docs/ARCHITECTURE.md."""

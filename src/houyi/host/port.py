@@ -1,0 +1,189 @@
+"""What the agent may ask of a machine, as protocols by capability. The real machine and the simulated one pass the same contract tests.
+
+Every call is idempotent unless its name is an act (`reboot`, `reset`); every failure is a `model.errors.HouyiError`:
+`Failed` when the machine refused (its words in `detail`), `Unavailable` when libvirt is away (try again later), `Invalid` when
+the order can never work here. Nothing here decides: planning does.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from houyi.model.host import HostFacts, HostLoad
+from houyi.model.ids import ImageId, NetworkId, VmId
+from houyi.model.image import DesiredImage
+from houyi.model.network import DesiredNetwork
+from houyi.model.vm import DesiredVm, GuestAgent, StateReason, VmState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainSeen:
+    """One VM's domain as the hypervisor has it now."""
+
+    vm_id: VmId
+    epoch: int
+    """As written into the domain's metadata when it was last defined."""
+    state: VmState
+    """STOPPED, RUNNING, PAUSED, CRASHED or STOPPING (an orderly shutdown is under way)."""
+    reason: StateReason
+    accelerator: str
+    guest_agent: GuestAgent
+    started_at: float
+    """Unix seconds; 0 when not running. May be approximate after a restart of the agent (taken from the process)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineEvent:
+    """Something moved: wakes the loop, which looks at everything; `kind` and `detail` become an event for people when not empty."""
+
+    vm_id: VmId | None
+    """None: the machine itself (the connection was lost or came back)."""
+    kind: str
+    """'' | 'guest_shutdown' | 'guest_reboot' | 'guest_panic' | 'qemu_died' | 'io_error' | 'watchdog' | 'connection_lost' | 'connection_back'."""
+    detail: str = ""
+
+
+class Machine(Protocol):
+    """The hypervisor: domains that Houyi made (it never touches or reports others)."""
+
+    async def observe(self) -> Mapping[VmId, DomainSeen]:
+        """All domains of ours. :raise Unavailable: libvirt is away."""
+        ...
+
+    async def start(self, vm: DesiredVm, *, paused: bool = False) -> None:
+        """Define the domain from `vm` (again, so that changes take effect) and start it; disks, seed and networks must be there. Already running: nothing."""
+        ...
+
+    async def shutdown(self, vm_id: VmId) -> None:
+        """Press the ACPI power button; returns at once. Not running: nothing."""
+        ...
+
+    async def destroy(self, vm_id: VmId) -> None:
+        """Power off now. Not running: nothing."""
+        ...
+
+    async def suspend(self, vm_id: VmId) -> None: ...
+    async def resume(self, vm_id: VmId) -> None: ...
+    async def reboot(self, vm_id: VmId) -> None:
+        """Ask the guest to reboot (guest agent, else ACPI); returns at once."""
+        ...
+
+    async def reset(self, vm_id: VmId) -> None:
+        """Press the reset button."""
+        ...
+
+    async def undefine(self, vm_id: VmId) -> None:
+        """Power off if running and forget the domain with its NVRAM. Unknown: nothing."""
+        ...
+
+    def events(self) -> AsyncIterator[MachineEvent]:
+        """Endless; within a second of what happened. One consumer."""
+        ...
+
+
+class Guests(Protocol):
+    """What can be asked of the guest agent."""
+
+    async def ping(self, vm_id: VmId) -> bool:
+        """Whether the guest agent answers within 2 s."""
+        ...
+
+    async def addresses(self, vm_id: VmId) -> tuple[str, ...]:
+        """IP addresses (no loopback, no link-local) as the guest says; empty when it does not answer."""
+        ...
+
+
+ReadImage = Callable[[int, int], Awaitable[bytes]]
+"""(offset, length) -> that many bytes of the image, fewer only at its end."""
+Progress = Callable[[float], None]
+"""Called with 0..1."""
+
+
+class Disks(Protocol):
+    """Files of images and VMs on this machine."""
+
+    async def fetch_image(self, image: DesiredImage, read: ReadImage, progress: Progress) -> None:
+        """Have a verified (size, sha256), read-only copy in the cache, converted to QCOW2 unless RAW or QCOW2. An interrupted fetch goes on where it ended.
+
+        :raise Failed: `image_corrupt` (digest differs), `image_refused` (inspection), `disk_full`.
+        """
+        ...
+
+    async def images(self) -> frozenset[ImageId]:
+        """Whole, verified copies in the cache."""
+        ...
+
+    async def remove_image(self, image_id: ImageId) -> None: ...
+
+    async def create_disk(self, vm: DesiredVm, image: DesiredImage) -> None:
+        """The boot disk: a QCOW2 overlay over the cached image, sparse, of spec.disk_gib. There already: nothing. :raise Failed: `disk_full`."""
+        ...
+
+    async def write_seed(self, vm: DesiredVm, networks: tuple[DesiredNetwork, ...]) -> None:
+        """The NoCloud seed, written anew (name, keys, user-data or addresses may have changed)."""
+        ...
+
+    async def vms(self) -> frozenset[VmId]:
+        """VMs of which files are on this machine."""
+        ...
+
+    async def remove_vm(self, vm_id: VmId) -> None:
+        """All files of a VM: disk, seed, NVRAM, console log, sockets."""
+        ...
+
+
+class Networks(Protocol):
+    async def ensure(self, network: DesiredNetwork) -> None:
+        """Have the network up with exactly these reservations, without disturbing running guests. :raise Failed: `bridge_missing`, ..."""
+        ...
+
+    async def remove(self, network_id: NetworkId) -> None: ...
+
+    async def seen(self) -> frozenset[NetworkId]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A byte stream to a VM's console or display."""
+
+    read: Callable[[], Awaitable[bytes]]
+    """Next bytes; b'' at the end."""
+    write: Callable[[bytes], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
+
+
+class Consoles(Protocol):
+    """They go on working while libvirt is away: the sockets are QEMU's own."""
+
+    async def serial(self, vm_id: VmId) -> Channel:
+        """The live serial console; several viewers may be open at once. :raise Conflict: `not_running`."""
+        ...
+
+    async def vnc(self, vm_id: VmId) -> Channel:
+        """:raise Conflict: `not_running`, `no_video`."""
+        ...
+
+    async def log(self, vm_id: VmId) -> bytes:
+        """The newest part of the console's bounded log, at most 1 MiB; also of a stopped VM."""
+        ...
+
+
+class Probe(Protocol):
+    async def facts(self) -> HostFacts: ...
+    async def load(self) -> HostLoad: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """One machine, whole."""
+
+    machine: Machine
+    guests: Guests
+    disks: Disks
+    networks: Networks
+    consoles: Consoles
+    probe: Probe
+    files: Path
+    """Where its files are, for messages to people."""
+    close: Callable[[], Awaitable[None]]

@@ -1,0 +1,1 @@
+"""The room host.probe: see docs/ARCHITECTURE.md."""

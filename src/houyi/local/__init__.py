@@ -1,0 +1,1 @@
+"""The room local: see docs/ARCHITECTURE.md."""

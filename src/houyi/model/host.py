@@ -1,0 +1,97 @@
+"""A physical machine that runs VMs: who it is, what it can do (found by trying), and whether it is heard of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from houyi.model.ids import HostId
+from houyi.model.resources import Amounts
+
+
+class HostState(StrEnum):
+    """What people see; computed from the administrator's wish and the lease."""
+
+    JOINING = "joining"
+    """It has a certificate but has not reported yet."""
+    READY = "ready"
+    CORDONED = "cordoned"
+    UNREACHABLE = "unreachable"
+
+
+class Accelerator(StrEnum):
+    KVM = "kvm"
+    QEMU = "qemu"
+    """TCG: software emulation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceleratorProbe:
+    """What came out of running guest code under /dev/kvm in a child process (host/probe/kvm.py)."""
+
+    accelerator: Accelerator
+    verdict: str
+    """'native' | 'slow' | 'emulated' | 'broken' | 'hang' | 'absent' | 'denied'."""
+    reason: str
+    """One sentence for people: why this accelerator."""
+    exit_ns: Mapping[str, int] = field(default_factory=dict)
+    """ns per VM exit by kind ('cpuid' in the kernel, 'out' and 'mmio' in user space); empty where KVM does not run."""
+    loop_ns: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What the machine is. Slow to change; measured at the agent's start and when asked."""
+
+    hostname: str
+    boot_id: str
+    agent_version: str
+    qemu_version: str
+    libvirt_version: str
+    kernel: str
+    cpu_model: str
+    cpus: int
+    memory_mib: int
+    disk_gib: int
+    numa_nodes: int
+    hugepages: Mapping[str, int] = field(default_factory=dict)
+    """Page size ('2048' KiB) -> pages."""
+    accelerator: AcceleratorProbe
+    cpu_features: tuple[str, ...] = ()
+    machine_types: tuple[str, ...] = ()
+    firmwares: tuple[str, ...] = ("bios",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostLoad:
+    """What the machine is doing now. Cheap; sent with every heartbeat."""
+
+    vms_running: int
+    memory_free_mib: int
+    disk_free_gib: int
+    load1: float
+    libvirt_connected: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    id: HostId
+    name: str
+    labels: Mapping[str, str]
+    cordoned: bool
+    facts: HostFacts | None
+    load: HostLoad | None
+    capacity: Amounts
+    claimed: Amounts
+    last_seen_at: float
+    connected: bool
+    created_at: float
+    revision: int
+
+
+def effective_host(host: Host) -> HostState:
+    """Reachability first: a wish cannot hide that a host is not heard of."""
+    if host.facts is None:
+        return HostState.JOINING
+    if not host.connected:
+        return HostState.UNREACHABLE
+    return HostState.CORDONED if host.cordoned else HostState.READY

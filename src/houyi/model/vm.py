@@ -1,0 +1,253 @@
+"""A virtual machine: what was asked (VmSpec, DesiredVm), what is true on its host (ObservedVm), what people see (effective).
+
+Three records with three owners (docs/rfd/0001-one-host.md): desired state is written by control.commands, observed state by
+control.intake from the host that owns it, the claim that joins them by placement. `effective` is computed, never stored.
+
+States of the observed VM (NEXT):
+
+    absent -> preparing -> stopped <-> starting -> running <-> paused
+                  |           ^  ^         |        |  |          |
+                  v           |  +-- stopping <-----+  +-> crashed (guest panic, QEMU died)
+                failed -------+ (a new generation tries again)
+    anything -> removing -> absent
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from houyi.model.errors import Problem
+from houyi.model.ids import HostId, ImageId, NetworkId, ProjectId, VmId
+
+
+class Power(StrEnum):
+    """What the user wants the VM to be doing."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+
+class StopMode(StrEnum):
+    GRACEFUL = "graceful"
+    """ACPI power button, then forced off after the grace period."""
+    FORCE = "force"
+
+
+class RestartPolicy(StrEnum):
+    """What happens when the guest ends without being asked to."""
+
+    ALWAYS = "always"
+    """Start again after a crash and after a shutdown from inside."""
+    ON_FAILURE = "on-failure"
+    """Start again after a crash only."""
+    NEVER = "never"
+
+
+class Firmware(StrEnum):
+    BIOS = "bios"
+    UEFI = "uefi"
+
+
+class VmState(StrEnum):
+    """A VM on its host, as the agent sees it."""
+
+    ABSENT = "absent"
+    PREPARING = "preparing"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    CRASHED = "crashed"
+    FAILED = "failed"
+    REMOVING = "removing"
+
+
+NEXT: Mapping[VmState, frozenset[VmState]] = {
+    VmState.ABSENT: frozenset({VmState.PREPARING, VmState.FAILED, VmState.REMOVING}),
+    VmState.PREPARING: frozenset({VmState.STOPPED, VmState.STARTING, VmState.FAILED, VmState.REMOVING}),
+    VmState.STOPPED: frozenset({VmState.PREPARING, VmState.STARTING, VmState.RUNNING, VmState.PAUSED, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}),
+    VmState.STARTING: frozenset({VmState.RUNNING, VmState.PAUSED, VmState.STOPPED, VmState.CRASHED, VmState.FAILED, VmState.STOPPING, VmState.REMOVING}),
+    VmState.RUNNING: frozenset(
+        {VmState.PAUSED, VmState.STOPPING, VmState.STOPPED, VmState.CRASHED, VmState.FAILED, VmState.STARTING, VmState.REMOVING, VmState.ABSENT}
+    ),
+    VmState.PAUSED: frozenset({VmState.RUNNING, VmState.STOPPING, VmState.STOPPED, VmState.CRASHED, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}),
+    VmState.STOPPING: frozenset({VmState.STOPPED, VmState.RUNNING, VmState.CRASHED, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}),
+    VmState.CRASHED: frozenset({VmState.STARTING, VmState.RUNNING, VmState.STOPPED, VmState.STOPPING, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}),
+    VmState.FAILED: frozenset(set(VmState) - {VmState.FAILED}),
+    VmState.REMOVING: frozenset({VmState.ABSENT, VmState.FAILED}),
+}
+"""Which observed state may follow which; staying is always allowed. ABSENT after a live state means that somebody else removed the domain."""
+
+
+class StateReason(StrEnum):
+    """Why the VM is in its observed state."""
+
+    NONE = ""
+    REQUESTED = "requested"
+    GUEST_SHUTDOWN = "guest_shutdown"
+    GUEST_PANIC = "guest_panic"
+    QEMU_DIED = "qemu_died"
+    HOST_REBOOT = "host_reboot"
+    IO_ERROR = "io_error"
+    WATCHDOG = "watchdog"
+    EXTERNAL = "external"
+    """Somebody acted on the domain behind our back."""
+
+
+class EffectiveState(StrEnum):
+    """What people see: `effective(...)` computes it."""
+
+    PENDING = "pending"
+    """No host yet."""
+    CREATING = "creating"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+    """Its host is not heard of: it may well be running."""
+    DELETING = "deleting"
+
+
+class GuestAgent(StrEnum):
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicSpec:
+    """One virtual NIC as asked. `address` is an IPv4 literal or empty: the platform then chooses a free one and keeps it for the NIC's life."""
+
+    network_id: NetworkId
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmSpec:
+    """What the user asked for; changes take effect at the next start unless said otherwise."""
+
+    image_id: ImageId
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+    """Size of the boot disk; at least the image's virtual size."""
+    nics: tuple[NicSpec, ...] = ()
+    ssh_keys: tuple[str, ...] = ()
+    """Public keys in OpenSSH's one-line form, copied in at creation."""
+    user_data: str = ""
+    restart_policy: RestartPolicy = RestartPolicy.ON_FAILURE
+    firmware: Firmware = Firmware.BIOS
+    video: bool = True
+    """Whether there is a display (and so VNC)."""
+    cpu_model: str = ""
+    """A libvirt CPU model name; empty: the host's default for its accelerator, never host-passthrough."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredNic:
+    """One NIC as allocated by the platform."""
+
+    network_id: NetworkId
+    mac: str
+    address: str
+    """IPv4 without prefix; empty on a network whose addresses the platform does not manage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredVm:
+    """Everything a host must know to make and keep one VM. Level-triggered: acts such as reboot are counters that only grow."""
+
+    id: VmId
+    project_id: ProjectId
+    name: str
+    epoch: int
+    """Grows by one whenever the VM is given to a host; the agent refuses lower ones."""
+    generation: int
+    """Grows by one with every change of the desired state."""
+    spec: VmSpec
+    power: Power
+    power_serial: int = 1
+    """Grows with every start, stop, pause and resume, so that `start` works again after the guest shut itself down."""
+    stop_mode: StopMode = StopMode.GRACEFUL
+    grace_seconds: int = 60
+    reboot_serial: int = 0
+    reset_serial: int = 0
+    deleted: bool = False
+    nics: tuple[DesiredNic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedVm:
+    """What the agent found and did, at one moment."""
+
+    id: VmId
+    epoch: int
+    generation: int
+    """The newest generation that is wholly in force (or has failed for good, see `error`)."""
+    state: VmState
+    reason: StateReason = StateReason.NONE
+    stage: str = ""
+    """What is being done right now, for progress bars: 'fetching image', 'creating disk' ..."""
+    progress: float = 0.0
+    """0..1 within the stage's operation."""
+    error: Problem | None = None
+    error_generation: int = 0
+    """The generation that `error` belongs to; 0 if none."""
+    accelerator: str = ""
+    """'kvm' or 'qemu' once it has been started."""
+    guest_agent: GuestAgent = GuestAgent.DISCONNECTED
+    guest_addresses: tuple[str, ...] = ()
+    """As the guest reports them; the address the platform gave is in DesiredVm.nics."""
+    started_at: float = 0.0
+    """Unix seconds of the last start; 0 when not running."""
+    restarts: int = 0
+    """How often the restart policy started it again since the user's last power verb."""
+    changed_at: float = 0.0
+    """Unix seconds (the host's clock) of the last change of `state`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vm:
+    """The joined view of one VM: desired, where it is, and what was last heard."""
+
+    desired: DesiredVm
+    protected: bool
+    host_id: HostId | None
+    observed: ObservedVm | None
+    host_heard: bool
+    """Whether its host is connected (or was, within the lease)."""
+    created_at: float
+    revision: int
+
+
+_SHOWN: Mapping[VmState, EffectiveState] = {
+    VmState.ABSENT: EffectiveState.CREATING,
+    VmState.PREPARING: EffectiveState.CREATING,
+    VmState.STOPPED: EffectiveState.STOPPED,
+    VmState.STARTING: EffectiveState.STARTING,
+    VmState.RUNNING: EffectiveState.RUNNING,
+    VmState.PAUSED: EffectiveState.PAUSED,
+    VmState.STOPPING: EffectiveState.STOPPING,
+    VmState.CRASHED: EffectiveState.CRASHED,
+    VmState.FAILED: EffectiveState.ERROR,
+    VmState.REMOVING: EffectiveState.DELETING,
+}
+
+
+def effective(vm: Vm) -> EffectiveState:
+    """What to show: deletion first, then whether it has a host, then whether that host is heard, then what it observed."""
+    if vm.desired.deleted:
+        return EffectiveState.DELETING
+    if vm.host_id is None:
+        return EffectiveState.PENDING
+    if not vm.host_heard:
+        return EffectiveState.UNKNOWN
+    if vm.observed is None:
+        return EffectiveState.CREATING
+    return _SHOWN[vm.observed.state]

@@ -1,0 +1,1 @@
+"""The room sdk: see docs/ARCHITECTURE.md."""

@@ -1,0 +1,1 @@
+"""The room store.rows: see docs/ARCHITECTURE.md."""

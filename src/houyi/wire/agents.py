@@ -1,0 +1,173 @@
+"""The link between a host and the server: MessagePack, tagged structs, one schema for both ends.
+
+    /join   no client certificate: JoinHello -> JoinCa ; JoinAsk -> JoinDone | Refused       (one exchange, then closed)
+    /link   mutual TLS: Hello -> Welcome, then
+            down: Desired (a whole snapshot, whenever anything of it changed), ImageChunk, Stream*, Refused
+            up:   Report (heartbeat with load, facts when changed, VMs that changed; all VMs first), ImageAsk, Stream*
+
+Level-triggered: losing a message costs latency only, since Desired is always whole and a Report is repeated after a reconnect.
+Streams (console, VNC) carry credit: a side may have at most WINDOW bytes in flight that the other has not acknowledged.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from houyi.model.errors import Problem
+from houyi.model.host import HostFacts, HostLoad
+from houyi.model.ids import HostId, ImageId, VmId
+from houyi.model.image import DesiredImage
+from houyi.model.network import DesiredNetwork
+from houyi.model.vm import DesiredVm, ObservedVm
+
+PROTOCOL = 1
+"""Grows when an old peer could misunderstand a message; the server refuses what it does not speak."""
+CHUNK_BYTES = 1 << 20
+"""Largest image chunk: keeps one message's memory small beside many hosts, large enough that a round trip costs little."""
+WINDOW = 256 << 10
+"""Bytes a stream may have unacknowledged: a slow viewer then holds at most this much memory on each side."""
+MAX_MESSAGE_BYTES = 16 << 20
+"""A snapshot of 1,000 VMs is about 1 MiB; a message beyond this is refused by the websocket layer."""
+
+
+class Message(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """Base of all messages; the tag is the class's name."""
+
+
+class JoinHello(Message, frozen=True):
+    """First word of a host without a certificate: asks for the CA, to compare with the fingerprint in its join token, before it shows the token."""
+
+    protocol: int
+
+
+class JoinCa(Message, frozen=True):
+    ca_pem: str
+
+
+class JoinAsk(Message, frozen=True):
+    secret: str
+    """The join token's secret part."""
+    name: str
+    csr_pem: str
+
+
+class JoinDone(Message, frozen=True):
+    host_id: HostId
+    certificate_pem: str
+    ca_pem: str
+
+
+class Refused(Message, frozen=True):
+    """The peer will not go on; the connection is closed after it."""
+
+    problem: Problem
+
+
+class Hello(Message, frozen=True):
+    protocol: int
+    boot_id: str
+    instance: str
+    """Fresh at each start of the agent process: orders reports together with Report.serial."""
+    facts: HostFacts
+
+
+class Welcome(Message, frozen=True):
+    host_id: HostId
+    host_name: str
+    server_time: float
+    heartbeat_seconds: float
+
+
+class Desired(Message, frozen=True):
+    """Everything that belongs to this host, as of a revision."""
+
+    revision: int
+    vms: tuple[DesiredVm, ...]
+    networks: tuple[DesiredNetwork, ...]
+    images: tuple[DesiredImage, ...]
+
+
+class Report(Message, frozen=True):
+    serial: int
+    """Grows within one instance of the agent."""
+    load: HostLoad
+    facts: HostFacts | None = None
+    vms: tuple[ObservedVm, ...] = ()
+    gone: tuple[VmId, ...] = ()
+    """VMs of which nothing is left on this host: disks, domain, reservations."""
+    complete: bool = False
+    """Whether `vms` is everything that is on the host."""
+    events: tuple["Happening", ...] = ()
+
+
+class Happening(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to a VM and that its state alone does not tell (a reset from inside, a panic that was restarted ...)."""
+
+    vm_id: VmId
+    kind: str
+    """'guest_reboot', 'guest_shutdown', 'guest_panic', 'restarted', 'io_error' ..."""
+    detail: str
+    at: float
+
+
+class ImageAsk(Message, frozen=True):
+    """Give me `length` bytes of an image at `offset` (at most CHUNK_BYTES)."""
+
+    request: int
+    image_id: ImageId
+    offset: int
+    length: int
+
+
+class ImageChunk(Message, frozen=True):
+    request: int
+    data: bytes
+    error: Problem | None = None
+
+
+class StreamOpen(Message, frozen=True):
+    """Server to agent: connect this stream to a VM's console."""
+
+    stream: int
+    vm_id: VmId
+    kind: Literal["serial", "vnc", "log"]
+    """'log' sends the console's log and closes."""
+
+
+class StreamData(Message, frozen=True):
+    stream: int
+    data: bytes
+
+
+class StreamAck(Message, frozen=True):
+    """`bytes` of the stream have been consumed."""
+
+    stream: int
+    bytes: int
+
+
+class StreamClose(Message, frozen=True):
+    stream: int
+    problem: Problem | None = None
+
+
+Down = Welcome | Desired | ImageChunk | StreamOpen | StreamData | StreamAck | StreamClose | JoinCa | JoinDone | Refused
+Up = JoinHello | JoinAsk | Hello | Report | ImageAsk | StreamData | StreamAck | StreamClose
+
+_encoder = msgspec.msgpack.Encoder()
+_down: msgspec.msgpack.Decoder[Down] = msgspec.msgpack.Decoder(Down)
+_up: msgspec.msgpack.Decoder[Up] = msgspec.msgpack.Decoder(Up)
+
+
+def encode(message: Message) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_down(data: bytes) -> Down:
+    """:raise msgspec.DecodeError: (and its child ValidationError) for what is no message of ours."""
+    return _down.decode(data)
+
+
+def decode_up(data: bytes) -> Up:
+    """:raise msgspec.DecodeError: (and its child ValidationError) for what is no message of ours."""
+    return _up.decode(data)

@@ -1,0 +1,1 @@
+"""The room wire.v1: see docs/ARCHITECTURE.md."""
