@@ -31,14 +31,14 @@ class RandomIds:
         return secrets.token_urlsafe(32)
 
     def uniform(self, low: float, high: float) -> float:
-        return random.uniform(low, high)
+        return random.uniform(low, high)  # noqa: S311 - jitter guards nothing
 
 
 class SeededIds:
     """Repeatable, for tests and the simulator; never for secrets that guard anything."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose
 
     def new(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
