@@ -1,0 +1,49 @@
+"""Our mark on a domain: whose it is, and of which epoch and generation it was made. Also the reading of it."""
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element
+
+from houyi.host.domxml.context import NAMESPACE, DomainContext, child
+from houyi.model.ids import VmId
+
+ET.register_namespace("houyi", NAMESPACE)
+TAG = f"{{{NAMESPACE}}}vm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What our metadata of a domain says."""
+
+    vm_id: VmId
+    epoch: int
+    generation: int
+    started_at: float = 0.0
+    """Unix seconds; written into the running domain only, so that it ends with it and outlives our process and libvirtd's."""
+
+
+def configure(ctx: DomainContext, domain: Element) -> None:
+    child(domain, "metadata").append(element(Mark(vm_id=ctx.vm.id, epoch=ctx.vm.epoch, generation=ctx.vm.generation)))
+
+
+def element(mark: Mark) -> Element:
+    attributes = {"id": mark.vm_id, "epoch": str(mark.epoch), "generation": str(mark.generation)}
+    if mark.started_at:
+        attributes["started_at"] = f"{mark.started_at:.3f}"
+    return Element(TAG, attributes)
+
+
+def read_mark(domain: Element) -> Mark | None:
+    """Our metadata of a <domain>; None if there is none, or none that we can have written: then it is not ours."""
+    found = domain.find(f"metadata/{TAG}")
+    if found is None or found.get("id") != domain.findtext("uuid"):
+        return None
+    try:
+        return Mark(
+            vm_id=VmId(found.attrib["id"]),
+            epoch=int(found.attrib["epoch"]),
+            generation=int(found.attrib["generation"]),
+            started_at=float(found.get("started_at", "0")),
+        )
+    except (KeyError, ValueError):
+        return None
