@@ -1,4 +1,4 @@
-"""The tiny image: a Debian kernel, busybox, the QEMU guest agent and an SSH server, on a writable disk that boots in seconds with 128 MiB.
+"""The tiny image: a Debian kernel, busybox, the QEMU guest agent and an SSH server, on a writable disk that boots in seconds with 128 MiB (by UEFI it needs 256: firmware and loader hold the rest while the kernel is unpacked).
 
 What is in it, by file: tiny_files/. It takes its host name and SSH keys (for root) from the NoCloud seed, addresses by DHCP, answers the power
 button within a second, and opens a root shell on the serial console: it is for trying the platform out, not for secrets.
@@ -98,9 +98,9 @@ async def _root(root: Path, programs: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         if not place.exists() and place.name != "busybox":
             place.symlink_to("/usr/bin/busybox")
-    for source, place in _FILES.items():
-        (root / place).unlink(missing_ok=True)
-        _own_file(source, root / place)
+    for own, inside in _FILES.items():
+        (root / inside).unlink(missing_ok=True)
+        _own_file(own, root / inside)
     for name in _BINARIES:
         await _program(programs, name, root)
     texts = {
