@@ -1,1 +1,1 @@
-"""The room store.rows: see docs/ARCHITECTURE.md."""
+"""Mutations, one file a noun. Only control.commands, control.intake and the store's own rooms may import them."""

@@ -1,1 +1,4 @@
-"""The room store.views: see docs/ARCHITECTURE.md."""
+"""Reads, one file a noun: plain functions over a connection, run by `Store.read` in one consistent snapshot.
+
+`project_id` None means every project (administrators); otherwise what that project may see. A reference is a name or an id.
+"""

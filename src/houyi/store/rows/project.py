@@ -1,0 +1,30 @@
+"""Mutations of projects."""
+
+from sqlalchemy import Connection, insert
+
+from houyi.model.ids import ProjectId
+from houyi.model.project import Project
+from houyi.store import tables
+from houyi.store.mutation import Mutation, Op
+from houyi.store.rows.write import drop
+
+
+def insert_project(project: Project) -> Mutation:
+    """:raise Conflict: `name_taken`."""
+
+    def write(connection: Connection, revision: int) -> None:
+        connection.execute(insert(tables.project).values(id=project.id, name=project.name, created_at=project.created_at, revision=revision))
+
+    return Mutation("project", project.id, project.id, write)
+
+
+def delete_project(project_id: ProjectId) -> Mutation:
+    """:raise Conflict: `in_use` when something still belongs to it. Its tokens, keys, and ended operations go with it."""
+
+    def write(connection: Connection, _revision: int) -> None:
+        drop(connection, tables.token, {"project_id": project_id})
+        drop(connection, tables.ssh_key, {"project_id": project_id})
+        drop(connection, tables.operation, {"project_id": project_id, "ended": True})
+        drop(connection, tables.project, {"id": project_id})
+
+    return Mutation("project", project_id, project_id, write, Op.DELETE)

@@ -1,0 +1,84 @@
+"""Mutations of VMs. Desired state (`vm`, `nic`) is written by commands and placement, observed state by intake."""
+
+from sqlalchemy import Connection, insert, select, update
+
+from houyi.model.errors import NotFound, Stale
+from houyi.model.ids import HostId, ProjectId, VmId
+from houyi.model.vm import DesiredVm, ObservedVm
+from houyi.store import tables
+from houyi.store.docs import dump
+from houyi.store.mutation import Mutation, Op, Precondition
+from houyi.store.rows.write import drop, put
+
+
+def expect_vm(vm_id: VmId, revision: int) -> Precondition:
+    """The desired record is still at `revision`. :raise Stale: `revision_mismatch`. :raise NotFound: `vm_not_found`."""
+
+    def check(connection: Connection) -> None:
+        found = connection.execute(select(tables.vm.c.revision).where(tables.vm.c.id == vm_id)).scalar_one_or_none()
+        if found is None:
+            raise NotFound("vm_not_found", f"there is no VM {vm_id}")
+        if found != revision:
+            raise Stale("revision_mismatch", "the VM was changed meanwhile: read it again and repeat the request")
+
+    return check
+
+
+def insert_vm(desired: DesiredVm, protected: bool, created_at: float) -> Mutation:
+    """:raise Conflict: `name_taken`, `address_taken`."""
+
+    def write(connection: Connection, revision: int) -> None:
+        values = _values(desired, protected, revision)
+        connection.execute(insert(tables.vm).values(id=desired.id, project_id=desired.project_id, created_at=created_at, **values))
+        for nic in desired.nics:
+            connection.execute(insert(tables.nic).values(mac=nic.mac, vm_id=desired.id, network_id=nic.network_id, address=nic.address or None))
+
+    return Mutation("vm", desired.id, desired.project_id, write)
+
+
+def update_vm(desired: DesiredVm, protected: bool) -> Mutation:
+    """Everything but the NICs, which a VM keeps for life. :raise Conflict: `name_taken`."""
+
+    def write(connection: Connection, revision: int) -> None:
+        connection.execute(update(tables.vm).where(tables.vm.c.id == desired.id).values(**_values(desired, protected, revision)))
+
+    return Mutation("vm", desired.id, desired.project_id, write)
+
+
+def remove_vm(vm_id: VmId, project_id: ProjectId) -> Mutation:
+    """The record, its addresses, its claim and what was observed: when nothing of the VM is left anywhere."""
+
+    def write(connection: Connection, _revision: int) -> None:
+        drop(connection, tables.claim_amount, {"vm_id": vm_id})
+        drop(connection, tables.claim, {"vm_id": vm_id})
+        drop(connection, tables.nic, {"vm_id": vm_id})
+        drop(connection, tables.vm_observed, {"vm_id": vm_id})
+        drop(connection, tables.vm, {"id": vm_id})
+
+    return Mutation("vm", vm_id, project_id, write, Op.DELETE)
+
+
+def put_observed(host_id: HostId, project_id: ProjectId, observed: ObservedVm) -> Mutation:
+    """What the host says, unless the VM has moved on: then it is dropped without a word.
+
+    :raise Stale: `observation_old`: its epoch is not the claim's, or the host does not hold the claim.
+    """
+
+    def write(connection: Connection, revision: int) -> None:
+        claim = connection.execute(select(tables.claim.c.host_id, tables.claim.c.epoch).where(tables.claim.c.vm_id == observed.id)).first()
+        if claim is None or claim.host_id != host_id or claim.epoch != observed.epoch:
+            raise Stale("observation_old", f"host {host_id} reported VM {observed.id} at epoch {observed.epoch}, which it does not hold")
+        put(connection, tables.vm_observed, {"vm_id": observed.id}, {"host_id": host_id, "doc": dump(observed), "revision": revision})
+
+    return Mutation("vm", observed.id, project_id, write)
+
+
+def _values(desired: DesiredVm, protected: bool, revision: int) -> dict[str, object]:
+    return {
+        "name": desired.name,
+        "image_id": desired.spec.image_id,
+        "deleted": desired.deleted,
+        "protected": protected,
+        "doc": dump(desired),
+        "revision": revision,
+    }

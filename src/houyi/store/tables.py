@@ -1,0 +1,264 @@
+"""The schema, for SQLite and PostgreSQL alike. Migrations are made from it (`migrations/`), and a test compares the two.
+
+Documents (`doc`) are JSON texts of the model's dataclasses; whatever is searched, joined or unique has a column of its own.
+Times are Unix seconds. `revision` is the store's revision at the row's last write.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, false
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _revision() -> Column[int]:
+    return Column("revision", BigInteger, nullable=False)
+
+
+def _created() -> Column[float]:
+    return Column("created_at", Float(53), nullable=False)
+
+
+counter = Table(
+    "counter",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+"""'revision': the newest revision given out; 'floor': changes up to and including it have been forgotten."""
+
+change = Table(
+    "change",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, nullable=True),
+    Column("op", Text, nullable=False),
+)
+
+project = Table(
+    "project",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _created(),
+    _revision(),
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("project.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("secret_sha256", Text, nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+    _created(),
+    _revision(),
+    UniqueConstraint("project_id", "name"),
+)
+
+join_token = Table(
+    "join_token",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("secret_sha256", Text, nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+    Column("used_by", Text, nullable=False),
+    _created(),
+    _revision(),
+)
+
+ssh_key = Table(
+    "ssh_key",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("project.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("public_key", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    _created(),
+    _revision(),
+    UniqueConstraint("project_id", "name"),
+)
+
+vm_type = Table(
+    "vm_type",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("vcpus", Integer, nullable=False),
+    Column("memory_mib", Integer, nullable=False),
+    Column("disk_gib", Integer, nullable=False),
+    _created(),
+    _revision(),
+)
+
+network = Table(
+    "network",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("project.id"), nullable=True),
+    Column("name", Text, nullable=False),
+    Column("doc", Text, nullable=False),
+    _created(),
+    _revision(),
+    UniqueConstraint("project_id", "name"),
+)
+
+image = Table(
+    "image",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("project.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("public", Boolean, nullable=False),
+    Column("deleted", Boolean, nullable=False, server_default=false()),
+    Column("doc", Text, nullable=False),
+    _created(),
+    _revision(),
+)
+Index("uq_image_live_name", image.c.project_id, image.c.name, unique=True, sqlite_where=~image.c.deleted, postgresql_where=~image.c.deleted)
+
+image_status = Table(
+    "image_status",
+    metadata,
+    Column("image_id", Text, ForeignKey("image.id", ondelete="CASCADE"), primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("doc", Text, nullable=False),
+    _revision(),
+)
+
+vm = Table(
+    "vm",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("project.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("image_id", Text, ForeignKey("image.id"), nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    Column("protected", Boolean, nullable=False),
+    Column("doc", Text, nullable=False),
+    _created(),
+    _revision(),
+)
+Index("uq_vm_live_name", vm.c.project_id, vm.c.name, unique=True, sqlite_where=~vm.c.deleted, postgresql_where=~vm.c.deleted)
+
+nic = Table(
+    "nic",
+    metadata,
+    Column("mac", Text, primary_key=True),
+    Column("vm_id", Text, ForeignKey("vm.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("network_id", Text, ForeignKey("network.id"), nullable=False),
+    Column("address", Text, nullable=True),
+    UniqueConstraint("network_id", "address"),
+)
+"""Which addresses are taken; `address` NULL where the platform manages none (NULLs are distinct in a unique constraint)."""
+
+claim = Table(
+    "claim",
+    metadata,
+    Column("vm_id", Text, ForeignKey("vm.id", ondelete="CASCADE"), primary_key=True),
+    Column("host_id", Text, ForeignKey("host.id"), nullable=False, index=True),
+    Column("epoch", BigInteger, nullable=False),
+    _created(),
+    _revision(),
+)
+
+claim_amount = Table(
+    "claim_amount",
+    metadata,
+    Column("vm_id", Text, ForeignKey("claim.vm_id", ondelete="CASCADE"), primary_key=True),
+    Column("resource", Text, primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+)
+"""One row a resource class: a new kind of device needs no new table."""
+
+vm_observed = Table(
+    "vm_observed",
+    metadata,
+    Column("vm_id", Text, ForeignKey("vm.id", ondelete="CASCADE"), primary_key=True),
+    Column("host_id", Text, nullable=False),
+    Column("doc", Text, nullable=False),
+    _revision(),
+)
+
+host = Table(
+    "host",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("labels", Text, nullable=False),
+    Column("cordoned", Boolean, nullable=False),
+    _created(),
+    _revision(),
+)
+
+host_observed = Table(
+    "host_observed",
+    metadata,
+    Column("host_id", Text, ForeignKey("host.id", ondelete="CASCADE"), primary_key=True),
+    Column("boot_id", Text, nullable=False),
+    Column("instance", Text, nullable=False),
+    Column("serial", BigInteger, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("load", Text, nullable=True),
+    Column("capacity", Text, nullable=False),
+    Column("connected", Boolean, nullable=False),
+    Column("last_seen_at", Float(53), nullable=False),
+    _revision(),
+)
+
+operation = Table(
+    "operation",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("project.id"), nullable=False),
+    Column("target_kind", Text, nullable=False),
+    Column("target_id", Text, nullable=False),
+    Column("ended", Boolean, nullable=False),
+    Column("doc", Text, nullable=False),
+    _created(),
+    _revision(),
+)
+Index("ix_operation_open", operation.c.target_kind, operation.c.target_id, sqlite_where=~operation.c.ended, postgresql_where=~operation.c.ended)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, nullable=True),
+    Column("kind", Text, nullable=False),
+    Column("target_kind", Text, nullable=False),
+    Column("target_id", Text, nullable=False),
+    Column("doc", Text, nullable=False),
+    _created(),
+    _revision(),
+    Index("ix_event_target", "target_kind", "target_id", "revision"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request_sha256", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("response", Text, nullable=False),
+    _created(),
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+)

@@ -1,0 +1,88 @@
+"""Reads of VMs: the three records joined."""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, Row, Select, select
+
+from houyi.model.errors import NotFound
+from houyi.model.ids import HostId, ProjectId, VmId
+from houyi.model.names import is_id
+from houyi.model.vm import DesiredVm, ObservedVm, Vm
+from houyi.store import tables
+from houyi.store.docs import load
+from houyi.store.store import newest_revision
+from houyi.store.views.page import Ask, Page, cut, paged
+
+
+def _query() -> Select[tuple[object, ...]]:
+    vm, claim, observed, host = tables.vm, tables.claim, tables.vm_observed, tables.host_observed
+    return (
+        select(vm, claim.c.host_id, observed.c.doc.label("observed_doc"), host.c.connected)
+        .outerjoin(claim, claim.c.vm_id == vm.c.id)
+        .outerjoin(observed, observed.c.vm_id == vm.c.id)
+        .outerjoin(host, host.c.host_id == claim.c.host_id)
+    )
+
+
+def _vm(row: Row[tuple[object, ...]]) -> Vm:
+    return Vm(
+        desired=load(row.doc, DesiredVm),
+        protected=row.protected,
+        host_id=HostId(row.host_id) if row.host_id else None,
+        observed=load(row.observed_doc, ObservedVm) if row.observed_doc else None,
+        host_heard=bool(row.connected),
+        created_at=row.created_at,
+        revision=row.revision,
+    )
+
+
+def get_vm(connection: Connection, reference: str, project_id: ProjectId | None) -> Vm:
+    """By id also while it is being deleted; by name only a living one. :raise NotFound: `vm_not_found`."""
+    table = tables.vm
+    query = _query().where(table.c.id == reference) if is_id(reference) else _query().where(table.c.name == reference, ~table.c.deleted)
+    if project_id is not None:
+        query = query.where(table.c.project_id == project_id)
+    row = connection.execute(query.order_by(table.c.created_at)).first()
+    if row is None:
+        raise NotFound("vm_not_found", f"there is no VM {reference!r}: see `houyi vm list`")
+    return _vm(row)
+
+
+def list_vms(connection: Connection, project_id: ProjectId | None, ask: Ask, *, name: str | None = None) -> Page[Vm]:
+    query = _query()
+    if project_id is not None:
+        query = query.where(tables.vm.c.project_id == project_id)
+    if name is not None:
+        query = query.where(tables.vm.c.name == name)
+    rows = connection.execute(paged(query, tables.vm, ask))
+    return cut([(row.created_at, row.id, _vm(row)) for row in rows], newest_revision(connection), ask)
+
+
+def vms_by_id(connection: Connection, ids: Iterable[str]) -> dict[str, Vm]:
+    """Those of them that exist."""
+    rows = connection.execute(_query().where(tables.vm.c.id.in_(list(ids))))
+    return {row.id: _vm(row) for row in rows}
+
+
+def unplaced_vms(connection: Connection) -> Sequence[Vm]:
+    """Waiting for a host, oldest first; deleted ones too, since they can go at once."""
+    rows = connection.execute(_query().where(tables.claim.c.host_id.is_(None)).order_by(tables.vm.c.created_at))
+    return [_vm(row) for row in rows]
+
+
+def vms_of_host(connection: Connection, host_id: HostId) -> Sequence[Vm]:
+    rows = connection.execute(_query().where(tables.claim.c.host_id == host_id).order_by(tables.vm.c.created_at))
+    return [_vm(row) for row in rows]
+
+
+def all_vms(connection: Connection, project_id: ProjectId | None = None) -> Sequence[Vm]:
+    query = _query()
+    if project_id is not None:
+        query = query.where(tables.vm.c.project_id == project_id)
+    return [_vm(row) for row in connection.execute(query)]
+
+
+def host_of(connection: Connection, vm_id: VmId) -> HostId | None:
+    """Which host holds the claim."""
+    found = connection.execute(select(tables.claim.c.host_id).where(tables.claim.c.vm_id == vm_id)).scalar_one_or_none()
+    return HostId(found) if found else None
