@@ -47,8 +47,8 @@ def set_up(level: str = "info", form: str = "auto") -> None:
 
 
 def get_log(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger that adds `logger=name`."""
-    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(logger=name)
+    """A logger that adds `module=name`."""
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(module=name)
     return log
 
 
