@@ -51,6 +51,8 @@ _MODULES = (
     "true",
     "sleep",
 )
+PACKAGES = ("grub-common", "grub-pc-bin", "grub-efi-amd64-bin")
+"""Where GRUB's parts come from."""
 PROGRAMS = ("mformat", "mcopy", "mmd", "mke2fs", "qemu-img")
 """From mtools, e2fsprogs and qemu-utils."""
 

@@ -16,7 +16,6 @@ from houyi.model.errors import Failed
 
 _KERNEL = "linux-image-cloud-amd64"
 _PROGRAMS = ("busybox-static", "qemu-guest-agent", "dropbear-bin", "e2fsprogs")
-_LOADER = ("grub-common", "grub-pc-bin", "grub-efi-amd64-bin")
 _BINARIES = ("usr/sbin/qemu-ga", "usr/sbin/dropbear", "usr/bin/dropbearkey", "sbin/resize2fs")
 _MODULES_REQUIRED = ("virtio_pci", "virtio_blk", "virtio_net", "ext4")
 _MODULES_WANTED = (
@@ -63,7 +62,7 @@ async def _build(target: Path, progress: Progress, cache: Path, work: Path) -> N
     for folder, names in (
         ("kernel", (kernel_package,)),
         ("programs", await packages.libraries(_PROGRAMS)),
-        ("loader", _LOADER),
+        ("loader", bootdisk.PACKAGES),
     ):
         await packages.unpack(await packages.download(names, cache), work / folder)
     progress(0.4)
