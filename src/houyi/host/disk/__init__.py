@@ -1,1 +1,1 @@
-"""The room host.disk: see docs/ARCHITECTURE.md."""
+"""Files of images and VMs: cache, copy-on-write disks, NoCloud seeds. `files.py` says where everything is."""

@@ -31,7 +31,8 @@ def configure(ctx: DomainContext, domain: Element) -> None:
     child(disk, "source", file=str(ctx.paths.disk))
     backing = child(disk, "backingStore", type_="file")
     child(backing, "format", type_="raw" if ctx.paths.base_format is DiskFormat.RAW else "qcow2")
-    child(backing, "source", file=str(ctx.paths.base))
+    base = child(backing, "source", file=str(ctx.paths.base))
+    child(base, "seclabel", model="dac", relabel="no")  # shared by many VMs and read-only: it stays root's
     child(backing, "backingStore")
     child(disk, "target", dev="vda", bus="virtio")
     child(disk, "serial", "root")

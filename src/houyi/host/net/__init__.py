@@ -1,1 +1,1 @@
-"""The room host.net: see docs/ARCHITECTURE.md."""
+"""Networks as libvirt network XML, one file a kind, and what has to change when reservations do. Pure, except for the look whether a bridge exists."""
