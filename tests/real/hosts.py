@@ -1,0 +1,175 @@
+"""A private host for tests: its own libvirtd and virtlogd in new network, mount and process namespaces, with private /run, /var/lib/libvirt ...
+
+All its processes die with the namespace's first process, which dies with this one, however that ends (--pdeathsig, --kill-child).
+What a killed run left is only a folder; the next run removes it, if the process that made it is gone. The machine's own libvirt is never touched.
+"""
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from houyi.base.config import AgentSettings, Settings
+
+ROOM = Path("/tmp")
+PREFIX = "houyi-real-"
+_NEW_NAMESPACES = (
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation", "private"),
+)
+_numbers = itertools.count()
+
+INIT = """
+set -e
+mount --bind "$1/run" /run; mkdir -p /run/lock
+mount --bind "$1/lib" /var/lib/libvirt; mount --bind "$1/log" /var/log; mount --bind "$1/cache" /var/cache; mount --bind "$1/etc" /etc/libvirt
+mount -t sysfs sysfs /sys
+ip link set lo up
+touch "$1/ready"
+while true; do sleep 1000 & wait $! || true; done
+"""
+"""The first process: makes the mounts and from then on only reaps. The fresh sysfs shows the new network namespace and hides the machine's cgroups."""
+
+
+def _birth(pid: int) -> str:
+    """When a process started, in ticks since boot: with the pid, an identity; '' if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def remove_leftovers() -> None:
+    for folder in ROOM.glob(f"{PREFIX}*"):
+        owner = folder / "owner"
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            pid, birth = owner.read_text().split()
+            if _birth(int(pid)) != birth:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+class PrivateHost:
+    def __init__(self) -> None:
+        remove_leftovers()
+        self.folder = ROOM / f"{PREFIX}{os.getpid()}-{next(_numbers)}"
+        self.folder.mkdir(mode=0o755)
+        (self.folder / "owner").write_text(f"{os.getpid()} {_birth(os.getpid())}")
+        for name in ("run", "lib", "log/libvirt/qemu", "cache", "state"):
+            (self.folder / name).mkdir(parents=True)
+        shutil.copytree("/etc/libvirt", self.folder / "etc", symlinks=True)
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._holder = subprocess.Popen([*_NEW_NAMESPACES, "bash", "-c", INIT, "init", str(self.folder)], stdin=subprocess.DEVNULL)
+        try:
+            self._wait((self.folder / "ready").exists, "the namespaces")
+            (self.init_pid,) = _children(self._holder.pid)
+            self.start_daemon("virtlogd", self.folder / "run/libvirt/virtlogd-sock")
+            self.start_daemon("libvirtd", self.socket)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "run/libvirt/libvirt-sock"
+
+    @property
+    def uri(self) -> str:
+        return f"qemu+unix:///system?socket={self.socket}"
+
+    @property
+    def sysfs(self) -> Path:
+        """/sys/class/net of the private network namespace."""
+        return Path(f"/proc/{self.init_pid}/root/sys/class/net")
+
+    def settings(self, name: str = "state") -> Settings:
+        """Settings of an agent of this host; another `name` gives other folders."""
+        return Settings(state_dir=self.folder / name, run_dir=self.folder / name / "run", agent=AgentSettings(libvirt_uri=self.uri, tcg_tb_size_mib=16))
+
+    def start_daemon(self, name: str, socket: Path) -> None:
+        socket.unlink(missing_ok=True)
+        log = (self.folder / f"{name}.log").open("ab")
+        with log:
+            self._daemons[name] = subprocess.Popen(
+                ["nsenter", "--target", str(self.init_pid), "--net", "--mount", "--pid", f"/usr/sbin/{name}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        self._wait(lambda: socket.exists() or self._died(name), name)
+
+    def _died(self, name: str) -> bool:
+        if self._daemons[name].poll() is not None:
+            raise RuntimeError(f"{name} ended: {(self.folder / f'{name}.log').read_text()[-2000:]}")
+        return False
+
+    def kill_libvirtd(self) -> None:
+        """kill -9; QEMU and virtlogd go on."""
+        process = self._daemons["libvirtd"]
+        for pid in _children(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        process.wait(10)
+
+    def start_libvirtd(self) -> None:
+        self.start_daemon("libvirtd", self.socket)
+
+    def inside(self, *argv: str, check: bool = True) -> str:
+        """Run a program in the host's namespaces; its output."""
+        full = ["nsenter", "--target", str(self.init_pid), "--net", "--mount", "--pid", *argv]
+        done = subprocess.run(full, capture_output=True, text=True, timeout=60, check=False)
+        if check and done.returncode != 0:
+            raise RuntimeError(f"{argv}: {done.stderr}")
+        return done.stdout
+
+    def qemu_pid(self, vm_id: str) -> int:
+        """As this process numbers it."""
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if b"qemu-system" in words[0] and vm_id.encode() in words:
+                    return int(entry.name)
+        raise LookupError(vm_id)
+
+    def _wait(self, ready: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + 30
+        while not ready():
+            if time.monotonic() > end:
+                raise TimeoutError(f"{what} of the private host did not come up")
+            if self._holder.poll() is not None:
+                raise RuntimeError(f"the namespaces could not be made (status {self._holder.returncode})")
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        """End every process of the host by ending its namespace; then remove its files."""
+        for pid in _children(self._holder.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._holder.kill()
+        self._holder.wait(10)
+        for process in self._daemons.values():
+            process.kill()
+            process.wait(10)
+        for _ in range(50):  # mounts go with the last process, which may need a moment
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not self.folder.exists():
+                return
+            time.sleep(0.1)
+        print(f"could not remove {self.folder}", file=sys.stderr)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+@contextlib.contextmanager
+def private_host() -> Iterator[PrivateHost]:
+    host = PrivateHost()
+    try:
+        yield host
+    finally:
+        host.close()
