@@ -29,12 +29,14 @@ INIT = """
 set -e
 mount --bind "$1/run" /run; mkdir -p /run/lock
 mount --bind "$1/lib" /var/lib/libvirt; mount --bind "$1/log" /var/log; mount --bind "$1/cache" /var/cache; mount --bind "$1/etc" /etc/libvirt
+umount --recursive /sys/fs/cgroup 2>/dev/null || true
 mount -t sysfs sysfs /sys
 ip link set lo up
 touch "$1/ready"
 while true; do sleep 1000 & wait $! || true; done
 """
-"""The first process: makes the mounts and from then on only reaps. The fresh sysfs shows the new network namespace and hides the machine's cgroups."""
+"""The first process: makes the mounts and from then on only reaps. The fresh sysfs shows the new network namespace;
+without cgroup mounts libvirt leaves the machine's cgroups alone."""
 
 
 def _birth(pid: int) -> str:

@@ -101,7 +101,7 @@ async def test_shutdown_takes_its_time_and_a_deaf_guest_stays() -> None:
     await clock.forward(1)
     assert (await state(sim))[0] is VmState.RUNNING
     await clock.forward(1)
-    assert await state(sim) == (VmState.STOPPED, StateReason.GUEST_SHUTDOWN)
+    assert await state(sim) == (VmState.STOPPED, StateReason.REQUESTED)
     await sim.close()
 
 

@@ -23,14 +23,19 @@ class Mark:
 
 
 def configure(ctx: DomainContext, domain: Element) -> None:
-    child(domain, "metadata").append(element(Mark(vm_id=ctx.vm.id, epoch=ctx.vm.epoch, generation=ctx.vm.generation)))
+    child(domain, "metadata").append(_element(TAG, Mark(vm_id=ctx.vm.id, epoch=ctx.vm.epoch, generation=ctx.vm.generation)))
 
 
-def element(mark: Mark) -> Element:
+def metadata_xml(mark: Mark) -> str:
+    """What virDomainSetMetadata takes: the element without its namespace, which libvirt adds (and fails over if it is there)."""
+    return ET.tostring(_element("vm", mark), encoding="unicode")
+
+
+def _element(tag: str, mark: Mark) -> Element:
     attributes = {"id": mark.vm_id, "epoch": str(mark.epoch), "generation": str(mark.generation)}
     if mark.started_at:
         attributes["started_at"] = f"{mark.started_at:.3f}"
-    return Element(TAG, attributes)
+    return Element(tag, attributes)
 
 
 def read_mark(domain: Element) -> Mark | None:

@@ -1,6 +1,5 @@
 """The Machine port over libvirt: persistent domains that carry our mark. Others are neither reported nor touched."""
 
-import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ from houyi.base.clock import Clock
 from houyi.host.disk.files import Files
 from houyi.host.domxml import domain_xml
 from houyi.host.domxml.context import NAMESPACE, DomainContext
-from houyi.host.domxml.metadata import Mark, element
+from houyi.host.domxml.metadata import Mark, metadata_xml
 from houyi.host.libvirt.connection import LibvirtConnection
 from houyi.host.libvirt.domains import PREFIX, Known, Memory, read_known, state_of
 from houyi.host.libvirt.events import Events
@@ -74,10 +73,10 @@ class LibvirtMachine:
             self._memory.answered(vm_id)
 
     async def suspend(self, vm_id: VmId) -> None:
-        await self._on_active(vm_id, lambda domain: domain.suspend())
+        await self._on_active(vm_id, lambda domain: None if _is_in(domain, libvirt.VIR_DOMAIN_PAUSED) else domain.suspend())
 
     async def resume(self, vm_id: VmId) -> None:
-        await self._on_active(vm_id, lambda domain: domain.resume())
+        await self._on_active(vm_id, lambda domain: None if _is_in(domain, libvirt.VIR_DOMAIN_RUNNING) else domain.resume())
 
     async def reboot(self, vm_id: VmId) -> None:
         known = self._memory.known(vm_id)
@@ -170,9 +169,13 @@ def _start(connection: Any, vm: DesiredVm, xml: str, now: Callable[[], float], *
             domain.undefineFlags(_FORGET)
         raise
     mark = replace(Mark(vm_id=vm.id, epoch=vm.epoch, generation=vm.generation), started_at=now())
-    text = ET.tostring(element(mark), encoding="unicode")
-    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "houyi", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, metadata_xml(mark), "houyi", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
     return True
+
+
+def _is_in(domain: Any, state: int) -> bool:
+    """libvirt takes a repeated suspend or resume for a mistake."""
+    return bool(domain.state()[0] == state)
 
 
 def _reboot(domain: Any, *, through_agent: bool) -> None:

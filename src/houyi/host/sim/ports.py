@@ -64,7 +64,7 @@ class SimMachine:
 
         def off() -> None:
             if domain.run == run and domain.state is VmState.RUNNING:
-                sim.guest_shutdown(vm_id)
+                sim.orderly_off(vm_id)
 
         sim.later(sim.shutdown_seconds, off)
 
@@ -90,12 +90,12 @@ class SimMachine:
         self._sim.enter("reboot", vm_id)
         self._running(vm_id)
         if vm_id not in self._sim.deaf:
-            self._sim.guest_reboot(vm_id)
+            self._sim.boot_again(vm_id, "")
 
     async def reset(self, vm_id: VmId) -> None:
         self._sim.enter("reset", vm_id)
         self._running(vm_id)
-        self._sim.guest_reboot(vm_id)
+        self._sim.boot_again(vm_id, "")
 
     def _running(self, vm_id: VmId) -> SimDomain:
         if (domain := self._sim.running(vm_id)) is None:

@@ -93,11 +93,19 @@ class SimState:
         """The guest powers itself off."""
         self._end(vm_id, VmState.STOPPED, StateReason.GUEST_SHUTDOWN, "guest_shutdown")
 
+    def orderly_off(self, vm_id: VmId) -> None:
+        """The guest has followed the power button."""
+        self._end(vm_id, VmState.STOPPED, StateReason.REQUESTED, "")
+
     def guest_reboot(self, vm_id: VmId) -> None:
+        self.boot_again(vm_id, "guest_reboot")
+
+    def boot_again(self, vm_id: VmId, kind: str) -> None:
+        """The guest goes through its boot anew; `kind` '' if it was asked to."""
         domain = self.domains[vm_id]
         domain.booted_at = self.clock.now() + self.boot_seconds
         domain.say(b"booting\r\n")
-        self.emit(MachineEvent(vm_id=vm_id, kind="guest_reboot"))
+        self.emit(MachineEvent(vm_id=vm_id, kind=kind))
 
     def guest_panic(self, vm_id: VmId) -> None:
         self._end(vm_id, VmState.CRASHED, StateReason.GUEST_PANIC, "guest_panic")
