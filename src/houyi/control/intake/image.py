@@ -1,0 +1,222 @@
+"""An image's content: received (upload or download), looked at, and only then available. The only writer of ImageStatus.
+
+waiting -> receiving -> checking -> available | refused | failed. What was received of an interrupted import stays and is gone on with; what was
+refused is removed at once. Operations on the image move on, and end, with it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from houyi.base.log import get_log
+from houyi.control import image_files
+from houyi.control.images import Asker, Platform
+from houyi.model.errors import Conflict, Failed, HouyiError, Invalid, NotFound, Problem, TooLarge
+from houyi.model.event import Event
+from houyi.model.ids import EventId, ImageId
+from houyi.model.image import Image, ImageState, ImageStatus
+from houyi.model.operation import OperationState
+from houyi.planning.image import inspect
+from houyi.store import journal
+from houyi.store.mutation import Mutation
+from houyi.store.rows.event import insert_event
+from houyi.store.rows.image import remove_image, set_image_status
+from houyi.store.views.image import get_image
+
+_log = get_log(__name__)
+_WRITE_BYTES = 1 << 20
+"""Collected before a thread writes it: a hop for every packet would cost more than the write."""
+_STATUS_SECONDS = 1.0
+"""How often received_bytes is written: people watch it, the database should not."""
+_BEFORE_RECEIVING = frozenset({ImageState.WAITING, ImageState.RECEIVING, ImageState.FAILED})
+_RECEIVED = 0.9
+"""Progress of the operation when all is received; the rest is checking."""
+
+
+async def receive(control: Platform, ctx: Asker, image_id: ImageId, offset: int, total: int | None, chunks: AsyncIterator[bytes]) -> Image:
+    """Take an upload from `offset` on (0: from the start) and check it; `total` is the whole size in bytes if known. Returns the available image.
+
+    When the upload breaks off the image is `waiting` again with what was received, and the next upload may go on at `received_bytes`.
+
+    :raise NotFound: `image_not_found`. :raise Conflict: `image_has_url`, `image_not_waiting`, `image_busy`, `upload_offset`.
+    :raise TooLarge: `image_too_large`. :raise Invalid: what `planning.image.inspect` refuses, `image_digest_differs`, `upload_too_long`.
+    :raise Failed: `disk_full`, `upload_incomplete`.
+    """
+    image = await control.store.read(lambda connection: get_image(connection, image_id, ctx.scope))
+    if ctx.scope not in (None, image.project_id):
+        raise NotFound("image_not_found", f"there is no image {image_id!r} of this project: a public image is its owner's to fill")
+    if image.spec.url:
+        raise Conflict("image_has_url", f"image {image.name!r} is imported from its URL: make another image to upload content")
+    if image.status.state not in _BEFORE_RECEIVING:
+        raise Conflict("image_not_waiting", f"image {image.name!r} is {image.status.state}: make another image")
+    part = image_files.Part.open(control.settings, image_id)
+    try:
+        if offset == 0 and part.size:
+            await part.restart()
+        if offset != part.size:
+            raise Conflict("upload_offset", f"{part.size} bytes of the image were received: go on at that offset, or at 0", received_bytes=part.size)
+        try:
+            image = await take(control, image, part, total, chunks)
+            if total is not None and part.size < total:
+                raise Failed("upload_incomplete", f"{part.size} of {total} bytes were received: go on at that offset", received_bytes=part.size)
+        except (Invalid, TooLarge):
+            raise
+        except BaseException as error:
+            problem = error.problem if isinstance(error, HouyiError) else Problem("upload_incomplete", "the upload broke off: go on where it stopped")
+            # Also when the caller is cancelled (its client went away): the wish to write this down must outlive it.
+            back = replace(image.status, state=ImageState.WAITING, received_bytes=part.size, error=problem)
+            await asyncio.shield(_set(control, image, back))
+            raise
+        return await finish(control, image, part)
+    finally:
+        part.close()
+
+
+async def take(control: Platform, image: Image, part: image_files.Part, total: int | None, chunks: AsyncIterator[bytes]) -> Image:
+    """Append `chunks` to `part`, within the limits. Returns the image as `receiving`. A refusal is written down before it is raised."""
+    limit = control.settings.server.max_image_bytes
+    image = await _set(control, image, replace(image.status, state=ImageState.RECEIVING, received_bytes=part.size, error=None))
+    waiting = bytearray()
+    try:
+        _check_size(total or part.size, limit)
+        told = control.clock.monotonic()
+        async for data in chunks:
+            waiting += data
+            _check_size(part.size + len(waiting), limit)
+            if total is not None and part.size + len(waiting) > total:
+                raise Invalid("upload_too_long", f"more than the announced {total} bytes were sent: send the whole again")
+            if len(waiting) >= _WRITE_BYTES:
+                await part.write(bytes(waiting))
+                waiting.clear()
+            if control.clock.monotonic() - told >= _STATUS_SECONDS:
+                told = control.clock.monotonic()
+                image = await _set(control, image, replace(image.status, received_bytes=part.size), total)
+        await part.write(bytes(waiting))
+    except (Invalid, TooLarge) as error:
+        await _end(control, image, part, ImageState.REFUSED, error)
+        raise
+    except Exception:
+        await part.write(bytes(waiting))  # what came before the interruption need not come again
+        raise
+    return image
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge("image_too_large", f"the image has more than {limit} bytes: that is the limit (setting server.max_image_bytes)", limit_bytes=limit)
+
+
+async def finish(control: Platform, image: Image, part: image_files.Part) -> Image:
+    """Check what was received, and make it available or refuse it.
+
+    :raise Invalid: as `receive`. :raise TooLarge: `image_too_large`.
+    """
+    status = replace(image.status, state=ImageState.CHECKING, received_bytes=part.size, error=None)
+    image = await _set(control, image, status)
+    try:
+        limit = control.settings.server.max_image_bytes
+        digest = await part.digest()
+        if image.spec.sha256 and digest != image.spec.sha256.lower():
+            raise Invalid("image_digest_differs", f"the content's SHA-256 is {digest}, not the {image.spec.sha256} asked for: it was damaged or replaced")
+        found = await asyncio.to_thread(inspect, part.read, part.size, image.spec.format, limit)
+    except (Invalid, TooLarge) as error:
+        await _end(control, image, part, ImageState.REFUSED, error)
+        raise
+    await part.keep()
+    _log.info("image_available", image_id=image.id, format=found.format.value, size_bytes=part.size)
+    available = ImageStatus(
+        state=ImageState.AVAILABLE,
+        format=found.format,
+        size_bytes=part.size,
+        virtual_size_bytes=found.virtual_size_bytes,
+        sha256=digest,
+        received_bytes=part.size,
+    )
+    return await _set(control, image, available)
+
+
+async def go_on(control: Platform, image: Image) -> Image:
+    """After a restart: an upload that was cut off waits again; a check that was cut off is done again."""
+    if image.status.state is ImageState.CHECKING:
+        content = image_files.content_path(control.settings, image.id)
+        if content.exists():  # it ended between the file's move and the record's
+            content.replace(image_files.part_path(control.settings, image.id))
+    part = image_files.Part.open(control.settings, image.id)
+    try:
+        if image.status.state is ImageState.CHECKING:
+            return await finish(control, image, part)
+        return await _set(control, image, replace(image.status, state=ImageState.WAITING, received_bytes=part.size))
+    finally:
+        part.close()
+
+
+async def fail(control: Platform, image: Image, problem: Problem, *, state: ImageState = ImageState.FAILED) -> Image:
+    """The import ended without content; it can be asked for again."""
+    return await _set(control, image, replace(image.status, state=state, error=problem))
+
+
+async def ask_again(control: Platform, image: Image) -> Image:
+    """Import a failed image again from its URL. :raise Conflict: `image_not_failed`."""
+    if image.status.state is not ImageState.FAILED:
+        raise Conflict("image_not_failed", f"image {image.name!r} is {image.status.state}: only a failed import can be asked for again")
+    return await _set(control, image, replace(image.status, state=ImageState.RECEIVING, error=None))
+
+
+async def forget(control: Platform, image: Image) -> None:
+    """Remove a deleted image's files, then its record; the record stays while VMs that are being deleted still refer to it."""
+    image_files.remove(control.settings, image.id)
+    try:
+        await control.store.apply([remove_image(image.id, image.project_id)])
+    except (Conflict, NotFound) as error:
+        _log.info("image_kept", image_id=image.id, reason=error.code)
+
+
+async def _end(control: Platform, image: Image, part: image_files.Part, state: ImageState, error: HouyiError) -> None:
+    part.drop()
+    _log.info("image_refused", image_id=image.id, code=error.code)
+    await _set(control, image, replace(image.status, state=state, error=error.problem))
+
+
+async def _set(control: Platform, image: Image, status: ImageStatus, total: int | None = None) -> Image:
+    """Write a status, move the image's open operations on, and tell of its end, all at once."""
+    moved = _MOVES.get(status.state)
+    operations = await control.store.read(lambda connection: journal.open_operations(connection, "image", image.id))
+    now = control.clock.now()
+    mutations: list[Mutation] = [set_image_status(image, status)]
+    for operation in operations:
+        if moved is not None and operation.verb != "image.delete":
+            state, stage, progress = moved
+            ended = now if state is not OperationState.RUNNING else 0.0
+            share = _RECEIVED * min(1.0, status.received_bytes / total) if total and state is OperationState.RUNNING and progress == 0 else progress
+            share = max(share, operation.progress) if state is OperationState.RUNNING else share
+            error = status.error if state is OperationState.FAILED else None
+            mutations.append(journal.move_operation(replace(operation, state=state, stage=stage, progress=share, error=error, ended_at=ended)))
+    if status.state is not image.status.state and status.state in _TOLD:
+        mutations.append(insert_event(_event(control, image, status, now)))
+    await control.store.apply(mutations)
+    return replace(image, status=status)
+
+
+_MOVES = {
+    ImageState.RECEIVING: (OperationState.RUNNING, "receiving", 0.0),
+    ImageState.CHECKING: (OperationState.RUNNING, "checking", _RECEIVED),
+    ImageState.AVAILABLE: (OperationState.DONE, "", 1.0),
+    ImageState.REFUSED: (OperationState.FAILED, "", 1.0),
+    ImageState.FAILED: (OperationState.FAILED, "", 1.0),
+}
+_TOLD = frozenset({ImageState.AVAILABLE, ImageState.REFUSED, ImageState.FAILED})
+
+
+def _event(control: Platform, image: Image, status: ImageStatus, now: float) -> Event:
+    return Event(
+        id=EventId(control.ids.new()),
+        project_id=image.project_id,
+        kind=f"image.{status.state}",
+        target_kind="image",
+        target_id=image.id,
+        target_name=image.name,
+        detail=status.error.detail if status.error else f"image {image.name} is {status.state}",
+        data={"code": status.error.code} if status.error else {},
+        actor="platform",
+        at=now,
+    )

@@ -1,0 +1,398 @@
+"""The import of images, over a real store and a real web server on loopback that misbehaves."""
+
+import asyncio
+import gzip
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import stamina
+
+from houyi.base.clock import SystemClock
+from houyi.base.config import ServerSettings, Settings
+from houyi.base.ids import SeededIds
+from houyi.control import image_files
+from houyi.control.downloads import is_public
+from houyi.control.images import open_image
+from houyi.control.intake.image import ask_again, receive
+from houyi.control.reconcilers.images import ImageImports
+from houyi.model.errors import Conflict, HouyiError, NotFound
+from houyi.model.ids import ImageId, OperationId, ProjectId
+from houyi.model.image import DiskFormat, Image, ImageSpec, ImageState, ImageStatus
+from houyi.model.operation import Operation, OperationState
+from houyi.model.project import Project
+from houyi.store.journal import insert_operation
+from houyi.store.rows.image import insert_image, mark_image_deleted, set_image_status
+from houyi.store.rows.project import insert_project
+from houyi.store.store import Store
+from houyi.store.views.image import all_image_ids, get_image
+from houyi.store.views.operation import get_operation
+
+MINE = ProjectId("11111111-1111-4111-8111-111111111111")
+OTHER = ProjectId("22222222-2222-4222-8222-222222222222")
+CONTENT = bytes(510) + b"\x55\xaa" + bytes(range(256)) * 12_000
+LIMIT = 8 << 20
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What an import needs of the platform, without the rest of it."""
+
+    store: Store
+    clock: SystemClock
+    ids: SeededIds
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Asker:
+    scope: ProjectId | None = MINE
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    monkeypatch.setattr(image_files, "FREE_BYTES_KEPT", 0)
+    store = await Store.open(f"sqlite:///{tmp_path}/houyi.db")
+    settings = Settings(state_dir=tmp_path, server=ServerSettings(image_url_private=True, max_image_bytes=LIMIT))
+    for number, project in enumerate((MINE, OTHER)):
+        await store.apply([insert_project(Project(id=project, name=f"p{number}", created_at=1.0, revision=0))])
+    with stamina.set_testing(True, attempts=4, cap=True):
+        yield Desk(store, SystemClock(), SeededIds(1), settings)
+    await store.close()
+
+
+async def new_image(desk: Desk, **spec: object) -> Image:
+    image_id = ImageId(desk.ids.new())
+    image = Image(
+        id=image_id,
+        project_id=MINE,
+        name=f"i{image_id[:8]}",
+        spec=ImageSpec(**spec),
+        status=ImageStatus(),
+        created_at=1.0,
+        revision=0,  # type: ignore[arg-type]
+    )
+    operation = Operation(
+        id=OperationId(image_id), project_id=MINE, verb="image.import", target_kind="image", target_id=image_id, target_generation=0, created_at=1.0
+    )
+    await desk.store.apply([insert_image(image), insert_operation(operation)])
+    return image
+
+
+async def now(desk: Desk, image: Image) -> Image:
+    return await desk.store.read(lambda connection: get_image(connection, image.id, None))
+
+
+async def operation_of(desk: Desk, image: Image) -> Operation:
+    return await desk.store.read(lambda connection: get_operation(connection, image.id, None))
+
+
+async def sent(data: bytes, *, then: Exception | None = None) -> AsyncIterator[bytes]:
+    for batch in range(0, len(data), 100_000):
+        yield data[batch : batch + 100_000]
+    if then is not None:
+        raise then
+
+
+def files(desk: Desk) -> set[str]:
+    return {path.name for path in image_files.folder(desk.settings).iterdir()}
+
+
+# Uploads
+
+
+async def test_an_upload_becomes_available(desk: Desk) -> None:
+    image = await new_image(desk)
+    done = await receive(desk, Asker(), image.id, 0, len(CONTENT), sent(CONTENT))
+    assert done.status.state is ImageState.AVAILABLE
+    assert (done.status.format, done.status.size_bytes) == (DiskFormat.RAW, len(CONTENT))
+    assert done.status.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert (await now(desk, image)).status == done.status
+    assert (await operation_of(desk, image)).state is OperationState.DONE
+    assert files(desk) == {image.id}
+    reader = await open_image(desk, image.id)
+    assert await reader(500, 100) == CONTENT[500:600]
+    assert await reader(len(CONTENT) - 5, 100) == CONTENT[-5:]
+    reader.close()
+
+
+async def test_an_upload_that_broke_off_goes_on(desk: Desk) -> None:
+    image = await new_image(desk, sha256=hashlib.sha256(CONTENT).hexdigest())
+    with pytest.raises(ConnectionResetError):
+        await receive(desk, Asker(), image.id, 0, len(CONTENT), sent(CONTENT[:1_500_000], then=ConnectionResetError()))
+    status = (await now(desk, image)).status
+    assert (status.state, status.received_bytes) == (ImageState.WAITING, 1_500_000)
+    with pytest.raises(Conflict) as caught:
+        await receive(desk, Asker(), image.id, 7, None, sent(b""))
+    assert (caught.value.code, caught.value.extra["received_bytes"]) == ("upload_offset", 1_500_000)
+    done = await receive(desk, Asker(), image.id, 1_500_000, len(CONTENT), sent(CONTENT[1_500_000:]))
+    assert done.status.sha256 == image.spec.sha256
+
+
+async def test_an_upload_may_start_over(desk: Desk) -> None:
+    image = await new_image(desk)
+    with pytest.raises(HouyiError, match="go on at that offset"):
+        await receive(desk, Asker(), image.id, 0, len(CONTENT), sent(b"wrong"))
+    done = await receive(desk, Asker(), image.id, 0, None, sent(CONTENT))
+    assert done.status.sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("spec", "data", "total", "code"),
+    [
+        ({}, b"QFI\xfb" + bytes(4096), None, "image_format_unknown"),
+        ({"format": DiskFormat.RAW}, b"QFI\xfb\0\0\0\3" + bytes(4096), None, "image_format_differs"),
+        ({"sha256": "0" * 64}, CONTENT, None, "image_digest_differs"),
+        ({}, bytes(LIMIT + 1), None, "image_too_large"),
+        ({}, b"", LIMIT + 1, "image_too_large"),
+        ({}, CONTENT, 1000, "upload_too_long"),
+        ({}, b"", None, "image_empty"),
+    ],
+)
+async def test_a_refused_upload_leaves_nothing(desk: Desk, spec: dict[str, object], data: bytes, total: int | None, code: str) -> None:
+    image = await new_image(desk, **spec)
+    with pytest.raises(HouyiError) as caught:
+        await receive(desk, Asker(), image.id, 0, total, sent(data))
+    assert caught.value.code == code
+    status = (await now(desk, image)).status
+    assert status.state is ImageState.REFUSED
+    assert status.error == caught.value.problem
+    operation = await operation_of(desk, image)
+    assert (operation.state, operation.error) == (OperationState.FAILED, caught.value.problem)
+    assert files(desk) == set()
+    with pytest.raises(Conflict, match="refused"):
+        await receive(desk, Asker(), image.id, 0, None, sent(CONTENT))
+
+
+async def test_two_uploads_at_once(desk: Desk) -> None:
+    image = await new_image(desk)
+    going = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield CONTENT[:10]
+        going.set()
+        await asyncio.sleep(60)
+
+    first = asyncio.create_task(receive(desk, Asker(), image.id, 0, None, slowly()))
+    await going.wait()
+    with pytest.raises(Conflict) as caught:
+        await receive(desk, Asker(), image.id, 0, None, sent(CONTENT))
+    assert caught.value.code == "image_busy"
+    await ImageImports(desk).once()  # it must leave a living upload alone
+    assert (await now(desk, image)).status.state is ImageState.RECEIVING
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert (await now(desk, image)).status.state is ImageState.WAITING
+
+
+async def test_an_image_of_others(desk: Desk) -> None:
+    for public in (True, False):
+        image = await new_image(desk, public=public)
+        with pytest.raises(NotFound):
+            await receive(desk, Asker(OTHER), image.id, 0, None, sent(CONTENT))
+
+
+async def test_a_full_disk_keeps_what_came(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = await new_image(desk)
+    monkeypatch.setattr(image_files, "FREE_BYTES_KEPT", 1 << 60)
+    with pytest.raises(HouyiError) as caught:
+        await receive(desk, Asker(), image.id, 0, None, sent(CONTENT))
+    assert caught.value.code == "disk_full"
+    status = (await now(desk, image)).status
+    assert (status.state, status.error) == (ImageState.WAITING, caught.value.problem)
+    monkeypatch.setattr(image_files, "FREE_BYTES_KEPT", 0)
+    assert (await receive(desk, Asker(), image.id, 0, None, sent(CONTENT))).status.state is ImageState.AVAILABLE
+
+
+# Imports from a URL
+
+
+class Web:
+    """A web server of bytes: `answer(path, headers)` returns all that is sent before the connection is closed."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.answer: Callable[[str, dict[str, str]], Awaitable[bytes]]
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)}
+        path = lines[0].split()[1]
+        self.asked.append((path, headers))
+        writer.write(await self.answer(path, headers))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[Web]:
+    web = Web()
+    server = await asyncio.start_server(web.serve, "127.0.0.1", 0)
+    web.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield web
+    server.close()
+    await server.wait_closed()
+
+
+def response(body: bytes, *, status: str = "200 OK", length: int | None = None, **headers: str) -> bytes:
+    all_headers = {"Content-Length": str(len(body) if length is None else length), **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return f"HTTP/1.1 {status}\r\n".encode() + b"".join(f"{name}: {value}\r\n".encode() for name, value in all_headers.items()) + b"\r\n" + body
+
+
+async def settled(desk: Desk, image: Image) -> ImageStatus:
+    imports = ImageImports(desk)
+    await imports.once()
+    for _ in range(1000):
+        image = await now(desk, image)
+        if image.status.state in (ImageState.AVAILABLE, ImageState.REFUSED, ImageState.FAILED):
+            break
+        await asyncio.sleep(0.02)
+    await imports.close()
+    return image.status
+
+
+async def test_an_import_with_redirects(desk: Desk, web: Web) -> None:
+    async def answer(path: str, _headers: dict[str, str]) -> bytes:
+        return response(b"", status="302 Found", Location="/b") if path == "/a" else response(CONTENT)
+
+    web.answer = answer
+    status = await settled(desk, await new_image(desk, url=f"{web.url}/a"))
+    assert status.state is ImageState.AVAILABLE
+    assert status.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert [path for path, _ in web.asked] == ["/a", "/b"]
+    assert all(headers["host"] == web.url.removeprefix("http://") for _, headers in web.asked)
+
+
+async def test_a_connection_that_is_cut_is_resumed(desk: Desk, web: Web) -> None:
+    async def answer(_path: str, headers: dict[str, str]) -> bytes:
+        start = int(headers["range"].removeprefix("bytes=").removesuffix("-")) if "range" in headers else 0
+        rest = CONTENT[start:]
+        if start == 0:
+            return response(rest[:1_200_000], length=len(rest), ETag='"v1"')
+        assert headers["if-range"] == '"v1"'
+        return response(rest, status="206 Partial Content", ETag='"v1"', Content_Range=f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+
+    web.answer = answer
+    status = await settled(desk, await new_image(desk, url=f"{web.url}/a"))
+    assert status.state is ImageState.AVAILABLE
+    assert status.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert web.asked[1][1]["range"] == "bytes=1200000-"
+
+
+async def test_a_file_that_changed_meanwhile_starts_over(desk: Desk, web: Web) -> None:
+    turns = itertools.count()
+
+    async def answer(_path: str, _headers: dict[str, str]) -> bytes:
+        return response(b"old" * 100_000, length=10**6, ETag='"v1"') if next(turns) == 0 else response(CONTENT, ETag='"v2"')
+
+    web.answer = answer
+    status = await settled(desk, await new_image(desk, url=f"{web.url}/a"))
+    assert status.sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("reply", "state", "code"),
+    [
+        (response(b"", status="404 Not Found"), ImageState.FAILED, "download_refused"),
+        (response(b"", status="503 Service Unavailable"), ImageState.FAILED, "download_interrupted"),
+        (response(CONTENT[:1000], length=5000), ImageState.FAILED, "download_interrupted"),
+        (response(b"", length=LIMIT + 1), ImageState.REFUSED, "image_too_large"),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + bytes(LIMIT + 1), ImageState.REFUSED, "image_too_large"),
+        (response(gzip.compress(bytes(LIMIT * 4)), Content_Encoding="gzip"), ImageState.REFUSED, "image_compressed"),
+        (response(b"", status="302 Found", Location="file:///etc/passwd"), ImageState.FAILED, "image_url_invalid"),
+        (response(b"", status="302 Found", Location="http://u:p@localhost/"), ImageState.FAILED, "image_url_invalid"),
+        (response(b"", status="302 Found", Location="/again"), ImageState.FAILED, "download_refused"),
+        (response(CONTENT, status="206 Partial Content", Content_Range="bytes 9-10/11"), ImageState.FAILED, "download_refused"),
+    ],
+)
+async def test_servers_that_misbehave(desk: Desk, web: Web, reply: bytes, state: ImageState, code: str) -> None:
+    async def answer(_path: str, _headers: dict[str, str]) -> bytes:
+        return reply
+
+    web.answer = answer
+    image = await new_image(desk, url=f"{web.url}/a")
+    status = await settled(desk, image)
+    assert status.error is not None
+    assert (status.state, status.error.code) == (state, code)
+    assert (await operation_of(desk, image)).state is OperationState.FAILED
+
+
+@pytest.mark.parametrize(
+    "target", ["http://169.254.169.254/latest/meta-data", "http://127.0.0.1:1/", "http://localhost/", "http://[::1]/", "http://[::ffff:10.0.0.1]/"]
+)
+async def test_private_targets_are_refused(desk: Desk, target: str) -> None:
+    private = replace(desk, settings=desk.settings.model_copy(update={"server": ServerSettings(max_image_bytes=LIMIT)}))
+    status = await settled(private, await new_image(desk, url=target))
+    assert status.error is not None
+    assert (status.state, status.error.code) == (ImageState.FAILED, "image_url_private")
+
+
+def test_which_addresses_are_public() -> None:
+    assert all(map(is_public, ("1.1.1.1", "2606:4700::1111")))
+    private = ("10.1.2.3", "172.16.0.1", "192.168.1.1", "127.0.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255")
+    assert not any(map(is_public, private))
+    assert not any(map(is_public, ("::1", "fe80::1%eth0", "fc00::1", "::ffff:1.1.1.1", "64:ff9b::a00:1", "2002:a00:1::1", "::")))
+
+
+async def test_a_failed_import_can_be_asked_for_again(desk: Desk, web: Web) -> None:
+    replies = [response(b"", status="404 Not Found"), response(CONTENT)]
+
+    async def answer(_path: str, _headers: dict[str, str]) -> bytes:
+        return replies.pop(0)
+
+    web.answer = answer
+    image = await new_image(desk, url=f"{web.url}/a")
+    assert (await settled(desk, image)).state is ImageState.FAILED
+    await ask_again(desk, await now(desk, image))
+    assert (await settled(desk, image)).state is ImageState.AVAILABLE
+
+
+async def test_a_restart_in_the_middle_of_an_import(desk: Desk, web: Web) -> None:
+    hang = asyncio.Event()
+
+    async def answer(_path: str, headers: dict[str, str]) -> bytes:
+        if "range" not in headers:
+            hang.set()
+            await asyncio.sleep(60)
+        return response(CONTENT[1000:], status="206 Partial Content", Content_Range=f"bytes 1000-{len(CONTENT) - 1}/{len(CONTENT)}")
+
+    web.answer = answer
+    image = await new_image(desk, url=f"{web.url}/a")
+    part = image_files.Part.open(desk.settings, image.id)
+    await part.write(CONTENT[:1000])
+    part.tag = '"v1"'
+    part.close()
+    assert (await settled(desk, image)).sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert not hang.is_set()
+
+
+# The reconciler
+
+
+async def test_leftovers_and_deleted_images_are_removed(desk: Desk) -> None:
+    kept = await new_image(desk)
+    await receive(desk, Asker(), kept.id, 0, None, sent(CONTENT))
+    gone = await new_image(desk)
+    await receive(desk, Asker(), gone.id, 0, None, sent(CONTENT))
+    await desk.store.apply([mark_image_deleted(gone)])
+    stray = image_files.folder(desk.settings) / "33333333-3333-4333-8333-333333333333.part"
+    stray.write_bytes(b"x")
+    await ImageImports(desk).once()
+    assert files(desk) == {kept.id}
+    assert await desk.store.read(all_image_ids) == {kept.id}
+
+
+@pytest.mark.parametrize("name", ["", ".part"])
+async def test_a_check_that_was_cut_off_is_done_again(desk: Desk, name: str) -> None:
+    image = await new_image(desk)
+    (image_files.folder(desk.settings) / f"{image.id}{name}").write_bytes(CONTENT)
+    await desk.store.apply([set_image_status(image, ImageStatus(state=ImageState.CHECKING))])
+    await ImageImports(desk).once()
+    assert (await now(desk, image)).status.state is ImageState.AVAILABLE
+    assert files(desk) == {image.id}
