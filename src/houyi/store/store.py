@@ -322,14 +322,14 @@ def _commit(connection: Connection, batch: list[_Waiting]) -> list[int | Excepti
 
 
 def _explain(error: IntegrityError) -> Conflict | Failed:
-    text = str(error.orig)
+    text = str(error.orig).splitlines()[0]  # the second line quotes the caller's values
     if "address" in text:
         return Conflict("address_taken", "that address is taken on this network: choose another, or leave the choice to the platform")
     if "name" in text:
         return Conflict("name_taken", "that name is taken: choose another")
     if "FOREIGN KEY" in text or "foreign key" in text:
         return Conflict("in_use", "something still refers to it, or what it refers to is gone: look again")
-    return Conflict("conflict", f"a constraint of the store refused it: {text.splitlines()[0]}")
+    return Conflict("conflict", f"a constraint of the store refused it: {text}")
 
 
 Apply = Callable[[Sequence[Mutation]], Awaitable[int]]

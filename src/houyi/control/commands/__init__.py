@@ -1,1 +1,1 @@
-"""The room control.commands: see docs/ARCHITECTURE.md."""
+"""Commands, one file a noun: the only writers of desired state. Each checks everything first and then writes once, all or nothing."""

@@ -1,1 +1,1 @@
-"""The room planning.placement: see docs/ARCHITECTURE.md."""
+"""Which host a VM goes to: filters say no with a reason, scores choose among the rest. Pure, over numpy arrays."""

@@ -1,0 +1,21 @@
+"""What may be asked of operations: to stop, where that is possible."""
+
+from dataclasses import replace
+
+from houyi.control.control import Context, Control
+from houyi.model.errors import Conflict
+from houyi.model.operation import ENDED, Operation, OperationState
+from houyi.store.journal import move_operation
+from houyi.store.views.operation import get_operation
+
+
+async def cancel_operation(control: Control, ctx: Context, operation_id: str) -> Operation:
+    """:raise Conflict: `operation_ended`, `not_cancellable`."""
+    operation = await control.store.read(lambda c: get_operation(c, operation_id, ctx.scope))
+    if operation.state in ENDED:
+        raise Conflict("operation_ended", f"the operation is {operation.state.value} already")
+    if not operation.cancellable:
+        raise Conflict("not_cancellable", f"a {operation.verb} cannot be cancelled: ask for the opposite instead (stop, delete)")
+    await control.store.apply([move_operation(replace(operation, state=OperationState.CANCELLED, ended_at=control.clock.now(), stage="cancelled"))])
+    control.hints.poke("images")
+    return await control.store.read(lambda c: get_operation(c, operation_id, ctx.scope))

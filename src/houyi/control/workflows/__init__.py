@@ -1,1 +1,0 @@
-"""The room control.workflows: see docs/ARCHITECTURE.md."""

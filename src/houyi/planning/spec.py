@@ -1,0 +1,52 @@
+"""What a VM may be asked to be, whatever the host: ranges and shapes, each with its reason."""
+
+import re
+from collections.abc import Mapping
+
+from houyi.model.errors import Invalid, TooLarge
+from houyi.model.vm import VmSpec
+
+VCPUS_MAX = 240
+"""Under q35 more needs an emulated IOMMU with interrupt remapping, which we do not configure."""
+MEMORY_MIB_MIN = 32
+"""Less does not even hold a kernel."""
+MEMORY_MIB_MAX = 4 << 20
+DISK_GIB_MAX = 64 << 10
+NICS_MAX = 8
+"""Root ports that the machine has for NICs."""
+USER_DATA_BYTES_MAX = 64 << 10
+"""Larger seeds belong behind an #include; every host keeps its VMs' user-data in memory."""
+LABELS_MAX = 64
+
+_CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
+
+
+def check_spec(spec: VmSpec) -> None:
+    """:raise Invalid: `vcpus_invalid`, `memory_invalid`, `disk_invalid`, `nics_invalid`, `cpu_model_invalid`, `labels_invalid`. :raise TooLarge: `user_data_too_large`."""
+    if not 1 <= spec.vcpus <= VCPUS_MAX:
+        raise Invalid("vcpus_invalid", f"vcpus must be between 1 and {VCPUS_MAX}, not {spec.vcpus}")
+    if not MEMORY_MIB_MIN <= spec.memory_mib <= MEMORY_MIB_MAX:
+        raise Invalid("memory_invalid", f"memory_mib must be between {MEMORY_MIB_MIN} and {MEMORY_MIB_MAX}, not {spec.memory_mib}")
+    if not 1 <= spec.disk_gib <= DISK_GIB_MAX:
+        raise Invalid("disk_invalid", f"disk_gib must be between 1 and {DISK_GIB_MAX}, not {spec.disk_gib}")
+    if len(spec.nics) > NICS_MAX:
+        raise Invalid("nics_invalid", f"a VM has at most {NICS_MAX} NICs")
+    if spec.cpu_model and not _CPU_MODEL.fullmatch(spec.cpu_model):
+        raise Invalid("cpu_model_invalid", f"{spec.cpu_model[:64]!r} is not the name of a CPU model: see `virsh cpu-models x86_64`")
+    if spec.cpu_model in ("host-passthrough", "host-model"):
+        raise Invalid("cpu_model_invalid", "name a CPU model: a VM with the host's own CPU could not move to another host")
+    if len(spec.user_data.encode()) > USER_DATA_BYTES_MAX:
+        raise TooLarge("user_data_too_large", f"user-data is limited to {USER_DATA_BYTES_MAX} bytes: put the rest behind an #include")
+    check_labels(spec.labels)
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """:raise Invalid: `labels_invalid`."""
+    if len(labels) > LABELS_MAX:
+        raise Invalid("labels_invalid", f"at most {LABELS_MAX} labels")
+    for key, value in labels.items():
+        if not _LABEL_KEY.fullmatch(key):
+            raise Invalid("labels_invalid", f"label key {key[:80]!r} must be 1 to 63 of letters, digits, '.', '_', '/' and '-', not punctuation at an end")
+        if len(value) > 255 or any(ord(c) < 32 or ord(c) == 127 for c in value):
+            raise Invalid("labels_invalid", f"the value of label {key!r} must have at most 255 characters and no control characters")
