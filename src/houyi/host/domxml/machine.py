@@ -13,7 +13,7 @@ def configure(ctx: DomainContext, domain: Element) -> None:
     domain.set("type", str(ctx.accelerator))
     child(domain, "name", domain_name(vm.id))
     child(domain, "uuid", vm.id)
-    child(domain, "title", vm.name.replace("\n", " "))  # libvirt refuses a line break here
+    child(domain, "title", vm.name.replace("\n", " ").replace("\r", " "))  # libvirt refuses a line break here
     boot = child(domain, "os")
     if vm.spec.firmware is Firmware.UEFI:
         boot.set("firmware", "efi")
