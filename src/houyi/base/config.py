@@ -42,6 +42,9 @@ class ServerSettings(_Section):
     memory_reserved_mib: int = Field(512, ge=0, description="Memory of every host that is never given to VMs.")
     max_body_bytes: int = Field(1 << 20, gt=0, description="Largest body of an API request, image uploads excepted.")
     max_image_bytes: int = Field(64 << 30, gt=0, description="Largest image that may be imported, on the wire and as a virtual disk.")
+    disk_kept_mib: int = Field(
+        1024, ge=0, description="Disk space under state_dir that images never take: the database is there too, and a full disk stops every write."
+    )
     image_url_private: bool = Field(False, description="Whether an image URL may point to loopback, link-local or private addresses (a request forgery risk).")
     changes_kept: int = Field(100_000, gt=0, description="Changes kept for watchers; a watcher older than these has to list again.")
     events_kept_days: float = Field(90.0, gt=0, description="Days that events and ended operations are kept.")

@@ -16,8 +16,6 @@ from houyi.model.errors import Conflict, Failed, NotFound
 from houyi.model.ids import ImageId
 
 _HASH_BYTES = 4 << 20
-FREE_BYTES_KEPT = 1 << 30
-"""Never filled by images: the database is on the same disk, and a full disk stops every write of the platform."""
 
 
 def folder(settings: Settings) -> Path:
@@ -95,8 +93,8 @@ class Part:
     def _write(self, data: bytes) -> None:
         self._hash_rest()
         stat = os.fstatvfs(self._fd)
-        if stat.f_bavail * stat.f_frsize < FREE_BYTES_KEPT + len(data):
-            raise _full()
+        if stat.f_bavail * stat.f_frsize < (self._settings.server.disk_kept_mib << 20) + len(data):
+            raise self._full()
         try:
             done = 0
             while done < len(data):
@@ -104,11 +102,17 @@ class Part:
         except OSError as error:
             os.ftruncate(self._fd, self.size)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _full() from error
+                raise self._full() from error
             raise Failed("image_not_written", f"the image could not be written ({error.strerror}): look at the server's disk") from error
         self.size += len(data)
         self._digest.update(data)
         self._hashed = self.size
+
+    def _full(self) -> Failed:
+        kept = self._settings.server.disk_kept_mib
+        return Failed(
+            "disk_full", f"the server's disk has no room for the image ({kept} MiB are kept free): make room in state_dir, then go on where it stopped"
+        )
 
     def _hash_rest(self) -> None:
         """What an earlier process received has to go into the digest as well."""
@@ -147,10 +151,6 @@ class Part:
 
     def close(self) -> None:
         os.close(self._fd)
-
-
-def _full() -> Failed:
-    return Failed("disk_full", f"the server's disk would have less than {FREE_BYTES_KEPT >> 30} GiB free: make room in state_dir, then go on where it stopped")
 
 
 class ImageReader:

@@ -10,10 +10,10 @@ partition table (MBR or GPT) or is an ISO 9660 file system; if told, whatever it
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from houyi.model.errors import TooLarge
+from houyi.model.errors import Invalid, TooLarge
 from houyi.model.image import DiskFormat
 from houyi.planning.image_formats import qcow2, vhd, vhdx, vmdk
-from houyi.planning.image_formats.window import READ_BYTES_MAX, Read, Window, refuse
+from houyi.planning.image_formats.window import READ_BYTES_MAX, Read, Window
 
 __all__ = ["READ_BYTES_MAX", "ImageFound", "inspect"]
 
@@ -69,16 +69,16 @@ def inspect(read: Read, size_bytes: int, given: DiskFormat | None, max_virtual_b
     :raise TooLarge: `image_too_large`.
     """
     if size_bytes <= 0:
-        refuse("image_empty", "the image has no content: upload it again")
+        raise Invalid("image_empty", "the image has no content: upload it again")
     window = Window(read, size_bytes)
     head = window.upto(0, _HEAD_BYTES)
     tail = window.upto(max(0, size_bytes - vhd.FOOTER_BYTES), vhd.FOOTER_BYTES)
     found = _format(window, head, tail, given)
     if given is not None and given is not found:
-        refuse("image_format_differs", f"the image was said to be {given}, but its content is {found}: name the right format, or none")
+        raise Invalid("image_format_differs", f"the image was said to be {given}, but its content is {found}: name the right format, or none")
     virtual = _CHECK[found](window) if found in _CHECK else -(-size_bytes // 512) * 512
     if virtual <= 0:
-        refuse("image_empty", "the disk in the image has no size: get another copy")
+        raise Invalid("image_empty", "the disk in the image has no size: get another copy")
     if virtual > max_virtual_bytes:
         raise TooLarge("image_too_large", f"the disk in the image has {virtual} bytes, at most {max_virtual_bytes} are allowed", limit_bytes=max_virtual_bytes)
     return ImageFound(format=found, virtual_size_bytes=virtual, os_hint="iso" if found is DiskFormat.RAW and _is_iso(window) else "")
@@ -95,11 +95,11 @@ def _format(window: Window, head: bytes, tail: bytes, given: DiskFormat | None) 
         return DiskFormat.VHD
     for offset, magic, code, words in _OTHER:
         if head[offset:].startswith(magic):
-            refuse(code, f"the image {words}")
+            raise Invalid(code, f"the image {words}")
     if tail.startswith(_DMG_TRAILER) and len(tail) == _DMG_TRAILER_BYTES:
-        refuse("image_format_unknown", "the image is of format DMG: convert it with `qemu-img convert -O qcow2`")
+        raise Invalid("image_format_unknown", "the image is of format DMG: convert it with `qemu-img convert -O qcow2`")
     if given is None and not (head[510:512] == b"\x55\xaa" or head[512:520] == b"EFI PART" or _is_iso(window)):
-        refuse(
+        raise Invalid(
             "image_format_unknown",
             "the image is of no known format, and no disk with a partition table: if it is a raw disk all the same, say so with format=raw",
         )

@@ -53,10 +53,9 @@ class Asker:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
-    monkeypatch.setattr(image_files, "FREE_BYTES_KEPT", 0)
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     store = await Store.open(f"sqlite:///{tmp_path}/houyi.db")
-    settings = Settings(state_dir=tmp_path, server=ServerSettings(image_url_private=True, max_image_bytes=LIMIT))
+    settings = Settings(state_dir=tmp_path, server=ServerSettings(image_url_private=True, max_image_bytes=LIMIT, disk_kept_mib=0))
     for number, project in enumerate((MINE, OTHER)):
         await store.apply([insert_project(Project(id=project, name=f"p{number}", created_at=1.0, revision=0))])
     with stamina.set_testing(True, attempts=4, cap=True):
@@ -196,15 +195,14 @@ async def test_an_image_of_others(desk: Desk) -> None:
             await receive(desk, Asker(OTHER), image.id, 0, None, sent(CONTENT))
 
 
-async def test_a_full_disk_keeps_what_came(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_keeps_what_came(desk: Desk) -> None:
     image = await new_image(desk)
-    monkeypatch.setattr(image_files, "FREE_BYTES_KEPT", 1 << 60)
+    full = replace(desk, settings=desk.settings.model_copy(update={"server": ServerSettings(disk_kept_mib=1 << 40)}))
     with pytest.raises(HouyiError) as caught:
-        await receive(desk, Asker(), image.id, 0, None, sent(CONTENT))
+        await receive(full, Asker(), image.id, 0, None, sent(CONTENT))
     assert caught.value.code == "disk_full"
     status = (await now(desk, image)).status
     assert (status.state, status.error) == (ImageState.WAITING, caught.value.problem)
-    monkeypatch.setattr(image_files, "FREE_BYTES_KEPT", 0)
     assert (await receive(desk, Asker(), image.id, 0, None, sent(CONTENT))).status.state is ImageState.AVAILABLE
 
 

@@ -2,7 +2,8 @@
 
 import struct
 
-from houyi.planning.image_formats.window import Window, refuse
+from houyi.model.errors import Invalid
+from houyi.planning.image_formats.window import Window
 
 COOKIE = b"conectix"
 FOOTER_BYTES = 512
@@ -28,19 +29,19 @@ def check(window: Window) -> int:
     fields = _FOOTER.unpack_from(footer)
     _, _, _, header_offset, _, _, _, _, _, size, cylinders, heads, sectors, kind, checksum, *_ = fields
     if kind == _DIFFERENCING:
-        refuse("image_has_backing_file", "the VHD is a differencing disk that needs its parent: merge it first")
+        raise Invalid("image_has_backing_file", "the VHD is a differencing disk that needs its parent: merge it first")
     if kind not in (_FIXED, _DYNAMIC):
-        refuse("image_format_unknown", f"VHD disk type {kind} is not supported: make it fixed or dynamic")
+        raise Invalid("image_format_unknown", f"VHD disk type {kind} is not supported: make it fixed or dynamic")
     if checksum != _sum(footer, _CHECKSUM_AT):
-        refuse("image_corrupt", "the VHD's checksum is wrong: get another copy")
+        raise Invalid("image_corrupt", "the VHD's checksum is wrong: get another copy")
     geometry = cylinders * heads * sectors
     virtual: int = size if geometry == _GEOMETRY_MAX else max(size, geometry * 512)
     if kind == _FIXED:
         if first.startswith(COOKIE) or not last.startswith(COOKIE) or size + FOOTER_BYTES > window.size_bytes:
-            refuse("image_corrupt", "the VHD is smaller than the disk in it: it was cut off; get a whole copy")
+            raise Invalid("image_corrupt", "the VHD is smaller than the disk in it: it was cut off; get a whole copy")
         return virtual
     if not first.startswith(COOKIE) or not last.startswith(COOKIE) or _FOOTER.unpack_from(last)[13] != kind:
-        refuse("image_corrupt", "the VHD lacks its footer, or the footer contradicts the copy at its start: it was cut off; get a whole copy")
+        raise Invalid("image_corrupt", "the VHD lacks its footer, or the footer contradicts the copy at its start: it was cut off; get a whole copy")
     _dynamic(window, header_offset, virtual)
     return virtual
 
@@ -49,13 +50,13 @@ def _dynamic(window: Window, offset: int, virtual: int) -> None:
     header = window.at(offset, _HEADER_BYTES, "dynamic header")
     cookie, _, table, _, entries, block, checksum, parent = _HEADER.unpack_from(header)
     if cookie != b"cxsparse" or checksum != _sum(header, _HEADER_CHECKSUM_AT):
-        refuse("image_corrupt", "the VHD's dynamic header is damaged: get another copy")
+        raise Invalid("image_corrupt", "the VHD's dynamic header is damaged: get another copy")
     if parent.strip(b"\0"):
-        refuse("image_has_backing_file", "the VHD names a parent: merge it first")
+        raise Invalid("image_has_backing_file", "the VHD names a parent: merge it first")
     if not 512 <= block <= 1 << 28 or block & (block - 1) or entries > _ENTRIES_MAX or entries * block < virtual - block:
-        refuse("image_corrupt", "the VHD's block table does not fit its size: get another copy")
+        raise Invalid("image_corrupt", "the VHD's block table does not fit its size: get another copy")
     if table + entries * 4 > window.size_bytes:
-        refuse("image_corrupt", "the VHD's block table lies beyond its end: it was cut off; get a whole copy")
+        raise Invalid("image_corrupt", "the VHD's block table lies beyond its end: it was cut off; get a whole copy")
 
 
 def _sum(data: bytes, checksum_at: int) -> int:

@@ -1,7 +1,6 @@
-"""Bounded reading of hostile bytes, and the words of a refusal."""
+"""Bounded reading of hostile bytes."""
 
 from collections.abc import Callable
-from typing import NoReturn
 
 from houyi.model.errors import Invalid
 
@@ -10,10 +9,6 @@ READ_BYTES_MAX = 4 << 20
 
 Read = Callable[[int, int], bytes]
 """(offset, length) -> that many bytes, fewer only at the end."""
-
-
-def refuse(code: str, detail: str) -> NoReturn:
-    raise Invalid(code, detail)
 
 
 class Window:
@@ -27,10 +22,10 @@ class Window:
     def at(self, offset: int, length: int, what: str) -> bytes:
         """Exactly `length` bytes. :raise Invalid: `image_corrupt` when they are not all in the file, or when too much would be read."""
         if offset < 0 or length < 0 or offset + length > self.size_bytes:
-            refuse("image_corrupt", f"the image's {what} lies beyond its end: it was cut off or made up; get a whole copy")
+            raise Invalid("image_corrupt", f"the image's {what} lies beyond its end: it was cut off or made up; get a whole copy")
         data = self.upto(offset, length)
         if len(data) != length:
-            refuse("image_corrupt", f"the image ends within its {what}: it was cut off; get a whole copy")
+            raise Invalid("image_corrupt", f"the image ends within its {what}: it was cut off; get a whole copy")
         return data
 
     def upto(self, offset: int, length: int) -> bytes:
@@ -38,5 +33,5 @@ class Window:
         length = max(0, min(length, self.size_bytes - offset))
         self._left -= length
         if self._left < 0:
-            refuse("image_corrupt", f"the image's tables are larger than {READ_BYTES_MAX >> 20} MiB: convert it with qemu-img and try again")
+            raise Invalid("image_corrupt", f"the image's tables are larger than {READ_BYTES_MAX >> 20} MiB: convert it with qemu-img and try again")
         return self._read(offset, length)[:length] if length else b""
