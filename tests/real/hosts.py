@@ -148,8 +148,11 @@ class PrivateHost:
         for pid in _children(self._holder.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._holder.kill()
-        self._holder.wait(10)
+        try:
+            self._holder.wait(10)  # it reaps the first process, and the kernel ends all others with that
+        except subprocess.TimeoutExpired:
+            self._holder.kill()
+            self._holder.wait(10)
         for process in self._daemons.values():
             process.kill()
             process.wait(10)
