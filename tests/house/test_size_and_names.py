@@ -15,7 +15,7 @@ LIMITS = {"module": 400, "function": 60, "class": 12, "port": 10}
 
 EXCEPTIONS: dict[str, int] = {
     "function store.migrations.versions.0001_first.upgrade": 258,  # a list of tables as they were once; never edited again
-    "class host.sim.state.SimState": 18,
+    "class host.sim.state.SimState": 20,  # the menu of faults that tests plant, and the few calls its ports share
 }
 """What may be larger (its kind and name) -> its present size."""
 
@@ -34,12 +34,16 @@ def _inner(name: str, tree: ast.AST) -> Iterator[tuple[str, str, int]]:
             yield "function", f"{name}.{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
             yield from _inner(f"{name}.{node.name}", node)
         elif isinstance(node, ast.ClassDef):
-            methods = [n for n in node.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and not n.name.startswith("_")]
+            methods = [n for n in node.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and not n.name.startswith("_") and not _is_property(n)]
             port = any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
             yield ("port" if port else "class"), f"{name}.{node.name}", len(methods)
             yield from _inner(f"{name}.{node.name}", node)
         else:
             yield from _inner(name, node)
+
+
+def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(isinstance(decorator, ast.Name) and decorator.id == "property" for decorator in node.decorator_list)
 
 
 def test_nothing_is_too_large() -> None:

@@ -39,7 +39,7 @@ async def open_ports(
 
     `accelerator` is asked at each start of a VM. `sysfs` is where this host's network interfaces are listed.
 
-    :raise Unavailable: `libvirt_away`: libvirtd did not answer within CONNECT_SECONDS. :raise Invalid: `path_too_long`, `path_closed`, `user_missing`.
+    :raise Unavailable: `libvirt_away`: libvirtd did not answer within CONNECT_SECONDS. :raise Invalid: `path_too_long`, `path_closed`, `qemu_user_missing`.
     """
     memory = Memory(clock.now)
     events = Events(memory, asyncio.get_running_loop())
@@ -77,7 +77,7 @@ async def _owner(user: str, facts: LibvirtFacts) -> Owner:
             entry = pwd.getpwnam(user)
         except KeyError as error:
             raise Invalid(
-                "user_missing", f"agent.qemu_user is {user!r}, but there is no such user: correct the setting or install libvirt's packages"
+                "qemu_user_missing", f"agent.qemu_user is {user!r}, but there is no such user: correct the setting or install libvirt's packages"
             ) from error
         return Owner(entry.pw_uid, entry.pw_gid)
     if not facts.connected:
