@@ -55,7 +55,7 @@ async def test_corrupt_content_is_refused_and_does_not_stay(host: Host) -> None:
 
     with pytest.raises(Failed) as caught:
         await host.ports.disks.fetch_image(IMAGE, corrupt, lambda _: None)
-    assert caught.value.code == "image_corrupt"
+    assert caught.value.code == "image_differs"
     assert IMAGE.id not in await host.ports.disks.images()
     await host.ports.disks.fetch_image(IMAGE, read_content, lambda _: None)  # from the beginning
 
@@ -66,7 +66,7 @@ async def test_short_content_is_corrupt(host: Host) -> None:
 
     with pytest.raises(Failed) as caught:
         await host.ports.disks.fetch_image(IMAGE, short, lambda _: None)
-    assert caught.value.code == "image_corrupt"
+    assert caught.value.code == "image_differs"
 
 
 async def test_disk_needs_its_image_and_enough_room_for_it(host: Host) -> None:

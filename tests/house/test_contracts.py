@@ -53,7 +53,7 @@ PLANTS = (
     ("processes", "host.probe", "import multiprocessing"),
     ("rows", "api", "import houyi.store.rows"),
     ("rows", "control.reconcilers", "import houyi.store.rows.vm"),
-    ("claims", "control.commands", "import houyi.store.claims"),
+    ("claims", "control.commands.image", "import houyi.store.claims"),
     ("claims", "api.v1", "import houyi.store.claims"),
     ("journal", "api.v1", "import houyi.store.journal"),
     ("host-parts", "host.domxml", "import houyi.host.disk"),

@@ -106,7 +106,7 @@ class Disks(Protocol):
     async def fetch_image(self, image: DesiredImage, read: ReadImage, progress: Progress) -> None:
         """Have a verified (size, sha256), read-only copy in the cache, converted to QCOW2 unless RAW or QCOW2. An interrupted fetch goes on where it ended.
 
-        :raise Failed: `image_corrupt` (digest differs), `image_refused` (inspection), `disk_full`.
+        :raise Failed: `image_differs` (digest differs), `image_refused` (inspection), `disk_full`.
         """
         ...
 

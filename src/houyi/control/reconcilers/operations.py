@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-from sqlalchemy import Connection
-
 from houyi.base.log import get_log
 from houyi.control.control import Control
 from houyi.control.placements import choose_host
@@ -11,22 +9,17 @@ from houyi.model.errors import HouyiError
 from houyi.model.operation import ENDED, Operation, OperationState
 from houyi.model.vm import Vm
 from houyi.planning.operations import Progress, progress_of
-from houyi.store.journal import move_operation, open_operations
+from houyi.store.journal import move_operation
 from houyi.store.views.host import list_hosts
+from houyi.store.views.operation import open_with_vms
 from houyi.store.views.page import EVERYTHING
-from houyi.store.views.vm import vms_by_id
 
 log = get_log(__name__)
 
 
-def _load(connection: Connection) -> tuple[list[Operation], dict[str, Vm]]:
-    operations = list(open_operations(connection, "vm"))
-    return operations, vms_by_id(connection, {operation.target_id for operation in operations})
-
-
 async def move_operations(control: Control) -> None:
     """One pass over all open operations of VMs."""
-    operations, vms = await control.store.read(_load)
+    operations, vms = await control.store.read(open_with_vms)
     for operation in operations:
         vm = vms.get(operation.target_id)
         blocked_on = "" if vm is None or vm.host_id is not None or vm.desired.deleted else await _why_not(control, vm)

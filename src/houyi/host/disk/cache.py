@@ -80,12 +80,12 @@ def _put(fd: int, data: bytes, offset: int) -> None:
 
 
 def _verify(part: Path, image: DesiredImage) -> None:
-    """Digest first, then what the bytes are. :raise Failed: `image_corrupt`, `image_refused`."""
+    """Digest first, then what the bytes are. :raise Failed: `image_differs`, `image_refused`."""
     with part.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         if size != image.size_bytes or digest != image.sha256:
-            raise Failed("image_corrupt", f"image {image.id} arrived with {size} bytes and another SHA-256 than registered: import it again")
+            raise Failed("image_differs", f"image {image.id} arrived with {size} bytes and another SHA-256 than registered: import it again")
         try:
             found = inspect(lambda offset, length: os.pread(file.fileno(), length, offset), size, image.format, max(image.virtual_size_bytes, 1))
         except HouyiError as error:

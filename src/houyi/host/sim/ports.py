@@ -144,7 +144,7 @@ class SimDisks:
             progress(len(part) / image.size_bytes)
         del sim.parts[image.id]
         if len(part) != image.size_bytes or hashlib.sha256(part).hexdigest() != image.sha256:
-            raise Failed("image_corrupt", f"image {image.id} arrived with another digest or size: import it again")
+            raise Failed("image_differs", f"image {image.id} arrived with another digest or size: import it again")
         sim.cache[image.id] = image
 
     def _space(self, image_id: ImageId) -> None:

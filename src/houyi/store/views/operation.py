@@ -7,10 +7,13 @@ from sqlalchemy import Connection, select
 from houyi.model.errors import NotFound
 from houyi.model.ids import ProjectId
 from houyi.model.operation import Operation
+from houyi.model.vm import Vm
 from houyi.store import tables
 from houyi.store.docs import load
+from houyi.store.journal import open_operations
 from houyi.store.store import newest_revision
 from houyi.store.views.page import Ask, Page, cut, paged
+from houyi.store.views.vm import vms_by_id
 
 
 def get_operation(connection: Connection, operation_id: str, project_id: ProjectId | None) -> Operation:
@@ -39,3 +42,9 @@ def list_operations(
     rows = connection.execute(paged(query, table, ask))
     found = [(row.created_at, row.id, replace(load(row.doc, Operation), revision=row.revision)) for row in rows]
     return cut(found, newest_revision(connection), ask)
+
+
+def open_with_vms(connection: Connection) -> tuple[list[Operation], dict[str, Vm]]:
+    """Operations on VMs that have not ended, oldest first, and those VMs that are still there, by id; one consistent read."""
+    operations = list(open_operations(connection, "vm"))
+    return operations, vms_by_id(connection, {operation.target_id for operation in operations})
