@@ -66,7 +66,8 @@ class PrivateHost:
             (self.folder / name).mkdir(parents=True)
         shutil.copytree("/etc/libvirt", self.folder / "etc", symlinks=True)
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
-        self._holder = subprocess.Popen([*_NEW_NAMESPACES, "bash", "-c", INIT, "init", str(self.folder)], stdin=subprocess.DEVNULL)
+        with (self.folder / "holder.log").open("wb") as log:
+            self._holder = subprocess.Popen([*_NEW_NAMESPACES, "bash", "-c", INIT, "init", str(self.folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             self._wait((self.folder / "ready").exists, "the namespaces")
             (self.init_pid,) = _children(self._holder.pid)
@@ -140,7 +141,7 @@ class PrivateHost:
             if time.monotonic() > end:
                 raise TimeoutError(f"{what} of the private host did not come up")
             if self._holder.poll() is not None:
-                raise RuntimeError(f"the namespaces could not be made (status {self._holder.returncode})")
+                raise RuntimeError(f"the namespaces could not be made: {(self.folder / 'holder.log').read_text()}")
             time.sleep(0.02)
 
     def close(self) -> None:
