@@ -6,18 +6,19 @@ refused is removed at once. Operations on the image move on, and end, with it.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 
 from houyi.base.log import get_log
 from houyi.control import image_files
-from houyi.control.images import Asker, Platform
+from houyi.control.control import Context, Control
 from houyi.model.errors import Conflict, Failed, HouyiError, Invalid, NotFound, Problem, TooLarge
 from houyi.model.event import Event
 from houyi.model.ids import EventId, ImageId
 from houyi.model.image import Image, ImageState, ImageStatus
-from houyi.model.operation import OperationState
+from houyi.model.operation import Operation, OperationState
 from houyi.planning.image import inspect
-from houyi.store import journal
+from houyi.store.journal import insert_operation, move_operation, open_operations
 from houyi.store.mutation import Mutation
 from houyi.store.rows.event import insert_event
 from houyi.store.rows.image import remove_image, set_image_status
@@ -33,7 +34,7 @@ _RECEIVED = 0.9
 """Progress of the operation when all is received; the rest is checking."""
 
 
-async def receive(control: Platform, ctx: Asker, image_id: ImageId, offset: int, total: int | None, chunks: AsyncIterator[bytes]) -> Image:
+async def receive(control: Control, ctx: Context, image_id: ImageId, offset: int, total: int | None, chunks: AsyncIterator[bytes]) -> Image:
     """Take an upload from `offset` on (0: from the start) and check it; `total` is the whole size in bytes if known. Returns the available image.
 
     When the upload breaks off the image is `waiting` again with what was received, and the next upload may go on at `received_bytes`.
@@ -72,7 +73,7 @@ async def receive(control: Platform, ctx: Asker, image_id: ImageId, offset: int,
         part.close()
 
 
-async def take(control: Platform, image: Image, part: image_files.Part, total: int | None, chunks: AsyncIterator[bytes]) -> Image:
+async def take(control: Control, image: Image, part: image_files.Part, total: int | None, chunks: AsyncIterator[bytes]) -> Image:
     """Append `chunks` to `part`, within the limits. Returns the image as `receiving`. A refusal is written down before it is raised."""
     limit = control.settings.server.max_image_bytes
     image = await _set(control, image, replace(image.status, state=ImageState.RECEIVING, received_bytes=part.size, error=None))
@@ -106,7 +107,7 @@ def _check_size(size: int, limit: int) -> None:
         raise TooLarge("image_too_large", f"the image has more than {limit} bytes: that is the limit (setting server.max_image_bytes)", limit_bytes=limit)
 
 
-async def finish(control: Platform, image: Image, part: image_files.Part) -> Image:
+async def finish(control: Control, image: Image, part: image_files.Part) -> Image:
     """Check what was received, and make it available or refuse it.
 
     :raise Invalid: as `receive`. :raise TooLarge: `image_too_large`.
@@ -135,7 +136,7 @@ async def finish(control: Platform, image: Image, part: image_files.Part) -> Ima
     return await _set(control, image, available)
 
 
-async def go_on(control: Platform, image: Image) -> Image:
+async def go_on(control: Control, image: Image) -> Image:
     """After a restart: an upload that was cut off waits again; a check that was cut off is done again."""
     if image.status.state is ImageState.CHECKING:
         content = image_files.content_path(control.settings, image.id)
@@ -150,51 +151,66 @@ async def go_on(control: Platform, image: Image) -> Image:
         part.close()
 
 
-async def fail(control: Platform, image: Image, problem: Problem, *, state: ImageState = ImageState.FAILED) -> Image:
+async def fail(control: Control, image: Image, problem: Problem, *, state: ImageState = ImageState.FAILED) -> Image:
     """The import ended without content; it can be asked for again."""
     return await _set(control, image, replace(image.status, state=state, error=problem))
 
 
-async def ask_again(control: Platform, image: Image) -> Image:
-    """Import a failed image again from its URL. :raise Conflict: `image_not_failed`."""
+async def ask_again(control: Control, image: Image, operation: Operation) -> Image:
+    """Import a failed image again from its URL, with a new operation to follow it by. :raise Conflict: `image_not_failed`."""
     if image.status.state is not ImageState.FAILED:
         raise Conflict("image_not_failed", f"image {image.name!r} is {image.status.state}: only a failed import can be asked for again")
+    await control.store.apply([insert_operation(operation)])
     return await _set(control, image, replace(image.status, state=ImageState.RECEIVING, error=None))
 
 
-async def forget(control: Platform, image: Image) -> None:
+async def forget(control: Control, image: Image) -> None:
     """Remove a deleted image's files, then its record; the record stays while VMs that are being deleted still refer to it."""
     image_files.remove(control.settings, image.id)
+    for operation in await control.store.read(lambda connection: open_operations(connection, "image", image.id)):
+        ended = replace(operation, state=OperationState.CANCELLED, stage="the image was deleted", ended_at=control.clock.now())
+        with suppress(Conflict):  # it has ended just now
+            await control.store.apply([move_operation(ended)])
     try:
         await control.store.apply([remove_image(image.id, image.project_id)])
     except (Conflict, NotFound) as error:
         _log.info("image_kept", image_id=image.id, reason=error.code)
 
 
-async def _end(control: Platform, image: Image, part: image_files.Part, state: ImageState, error: HouyiError) -> None:
+async def _end(control: Control, image: Image, part: image_files.Part, state: ImageState, error: HouyiError) -> None:
     part.drop()
     _log.info("image_refused", image_id=image.id, code=error.code)
     await _set(control, image, replace(image.status, state=state, error=error.problem))
 
 
-async def _set(control: Platform, image: Image, status: ImageStatus, total: int | None = None) -> Image:
+async def _set(control: Control, image: Image, status: ImageStatus, total: int | None = None) -> Image:
     """Write a status, move the image's open operations on, and tell of its end, all at once."""
-    moved = _MOVES.get(status.state)
-    operations = await control.store.read(lambda connection: journal.open_operations(connection, "image", image.id))
     now = control.clock.now()
     mutations: list[Mutation] = [set_image_status(image, status)]
-    for operation in operations:
-        if moved is not None and operation.verb != "image.delete":
-            state, stage, progress = moved
-            ended = now if state is not OperationState.RUNNING else 0.0
-            share = _RECEIVED * min(1.0, status.received_bytes / total) if total and state is OperationState.RUNNING and progress == 0 else progress
-            share = max(share, operation.progress) if state is OperationState.RUNNING else share
-            error = status.error if state is OperationState.FAILED else None
-            mutations.append(journal.move_operation(replace(operation, state=state, stage=stage, progress=share, error=error, ended_at=ended)))
     if status.state is not image.status.state and status.state in _TOLD:
         mutations.append(insert_event(_event(control, image, status, now)))
-    await control.store.apply(mutations)
-    return replace(image, status=status)
+    while True:
+        operations = await control.store.read(lambda connection: open_operations(connection, "image", image.id))
+        moves = [move_operation(moved) for operation in operations if (moved := _moved(operation, status, total, now)) != operation]
+        try:
+            await control.store.apply([*mutations, *moves])
+        except Conflict as lost:
+            if lost.code != "operation_ended":  # cancelled between our look and our write: look again
+                raise
+        else:
+            return replace(image, status=status)
+
+
+def _moved(operation: Operation, status: ImageStatus, total: int | None, now: float) -> Operation:
+    """The operation as the image's status has it; `total` is the size in bytes, if known."""
+    if status.state not in _MOVES:
+        return operation
+    state, stage, progress = _MOVES[status.state]
+    if state is not OperationState.RUNNING:
+        return replace(operation, state=state, stage=stage, progress=progress, error=status.error, ended_at=now)
+    if status.state is ImageState.RECEIVING and total:
+        progress = _RECEIVED * min(1.0, status.received_bytes / total)
+    return replace(operation, state=state, stage=stage, progress=max(progress, operation.progress))
 
 
 _MOVES = {
@@ -207,7 +223,7 @@ _MOVES = {
 _TOLD = frozenset({ImageState.AVAILABLE, ImageState.REFUSED, ImageState.FAILED})
 
 
-def _event(control: Platform, image: Image, status: ImageStatus, now: float) -> Event:
+def _event(control: Control, image: Image, status: ImageStatus, now: float) -> Event:
     return Event(
         id=EventId(control.ids.new()),
         project_id=image.project_id,

@@ -11,12 +11,14 @@ import stamina
 
 from houyi.base.log import get_log
 from houyi.control import image_files
+from houyi.control.control import Control
 from houyi.control.downloads import download
-from houyi.control.images import Platform
 from houyi.control.intake.image import fail, finish, forget, go_on, take
+from houyi.control.reconcilers.runner import Reconciler, run_forever
 from houyi.model.errors import Conflict, Failed, Invalid, NotFound, Problem, TooLarge, Unavailable
 from houyi.model.ids import ImageId
 from houyi.model.image import Image, ImageState
+from houyi.store.journal import open_operations
 from houyi.store.views.image import all_image_ids, get_image, unsettled_images
 
 _log = get_log(__name__)
@@ -32,7 +34,7 @@ _RESUMED = frozenset({ImageState.WAITING, ImageState.RECEIVING, ImageState.CHECK
 class ImageImports:
     """`once` looks at everything and returns; the imports it starts run on until `close`."""
 
-    def __init__(self, control: Platform) -> None:
+    def __init__(self, control: Control) -> None:
         self._control = control
         self._tasks: dict[ImageId, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -52,6 +54,8 @@ class ImageImports:
         if image.deleted:
             await self._stop(image.id)
             await forget(self._control, image)
+        elif image.spec.url and state in _RESUMED and not await self._wanted(image):
+            await self._cancel(image.id)
         elif image.id in self._tasks:
             return
         elif image.spec.url and state in _RESUMED:
@@ -59,6 +63,18 @@ class ImageImports:
         elif not image.spec.url and state in (ImageState.RECEIVING, ImageState.CHECKING):
             with suppress(Conflict, NotFound, Invalid, TooLarge):  # Conflict: its upload is alive; a refusal is written down with the image
                 await go_on(self._control, image)
+
+    async def _wanted(self, image: Image) -> bool:
+        """Whether the operation that asked for the import is still open: people cancel an import by cancelling that."""
+        return bool(await self._control.store.read(lambda connection: open_operations(connection, "image", image.id)))
+
+    async def _cancel(self, image_id: ImageId) -> None:
+        await self._stop(image_id)
+        # Now that nothing else writes it: it may have ended well after we looked, which also closes its operation.
+        image = await self._control.store.read(lambda connection: get_image(connection, image_id, None))
+        if image.status.state in _RESUMED:
+            image_files.remove(self._control.settings, image_id)
+            await fail(self._control, image, Problem("import_cancelled", "the import was cancelled: make another image to try again"))
 
     async def _stop(self, image_id: ImageId) -> None:
         task = self._tasks.pop(image_id, None)
@@ -76,7 +92,16 @@ class ImageImports:
             await self._stop(image_id)
 
 
-async def import_from_url(control: Platform, image_id: ImageId) -> None:
+async def run_imports(control: Control, holder: str) -> None:
+    """The reconciler "images", until cancelled; its imports end with it."""
+    imports = ImageImports(control)
+    try:
+        await run_forever(control, Reconciler("images", lambda _: imports.once()), holder)
+    finally:
+        await imports.close()
+
+
+async def import_from_url(control: Control, image_id: ImageId) -> None:
     """Receive an image from its URL, check it, and write down how it ended. Raises nothing but cancellation; the part then stays."""
     try:
         image = await control.store.read(lambda connection: get_image(connection, image_id, None))
@@ -95,7 +120,7 @@ async def import_from_url(control: Platform, image_id: ImageId) -> None:
         part.close()
 
 
-async def _run(control: Platform, image: Image, part: image_files.Part) -> Problem | None:
+async def _run(control: Control, image: Image, part: image_files.Part) -> Problem | None:
     """None: available, or refused and written down as such."""
     try:
         if image.status.state is not ImageState.CHECKING:
@@ -111,7 +136,7 @@ async def _run(control: Platform, image: Image, part: image_files.Part) -> Probl
     return None
 
 
-async def _receive(control: Platform, image: Image, part: image_files.Part) -> Image:
+async def _receive(control: Control, image: Image, part: image_files.Part) -> Image:
     """Download until all is there. Attempts that brought something do not count."""
     while True:
         before = part.size
@@ -124,7 +149,7 @@ async def _receive(control: Platform, image: Image, part: image_files.Part) -> I
                 raise
 
 
-async def _attempt(control: Platform, image: Image, part: image_files.Part) -> Image:
+async def _attempt(control: Control, image: Image, part: image_files.Part) -> Image:
     async with download(image.spec.url, part.size, part.tag, private=control.settings.server.image_url_private) as answer:
         if answer.offset != part.size:
             await part.restart()

@@ -92,7 +92,7 @@ async def make(root: Path, *, label: str, root_mib: int, loader: Loader, work: P
     options = ["-t", "ext4", "-L", label, "-O", "^orphan_file,^metadata_csum_seed", "-m", "1", "-E", "root_owner=0:0"]
     await shell.run(["mke2fs", "-q", "-F", *options, "-d", str(root), str(file_system), f"{root_mib}M"], timeout=900)
     raw = work / "disk.img"
-    _assemble(raw, boot, core, esp, file_system)
+    assemble(raw, boot, core, esp, file_system)
     part = target.with_name(target.name + ".part")
     await shell.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", str(raw), str(part)], timeout=1800)
     part.replace(target)
@@ -114,7 +114,8 @@ async def _esp(program: Path, image: Path) -> None:
     await shell.run(["mcopy", "-i", str(image), str(program), "::/EFI/BOOT/BOOTX64.EFI"], timeout=30, env=env)
 
 
-def _assemble(raw: Path, boot: bytes, core: bytes, esp: Path, file_system: Path) -> None:
+def assemble(raw: Path, boot: bytes, core: bytes, esp: Path, file_system: Path) -> None:
+    """Write the whole disk to `raw` from its parts, leaving holes where they are empty."""
     root_bytes = file_system.stat().st_size
     first = bytearray(SECTOR)
     first[:_BOOT_CODE_BYTES] = boot[:_BOOT_CODE_BYTES]

@@ -41,8 +41,12 @@ async def copy_modules(kernel: Kernel, required: Iterable[str], wanted: Iterable
 
     Returns the names that have to be loaded: those that are not built into the kernel and that exist. :raise Failed: `kernel_unsuitable`.
     """
-    base = kernel.modules.parents[2]
-    await shell.run(["depmod", "-b", str(base), kernel.version], timeout=120)
+    await shell.run(["depmod", "-b", str(kernel.modules.parents[2]), kernel.version], timeout=120)
+    return choose_modules(kernel, required, wanted, root)
+
+
+def choose_modules(kernel: Kernel, required: Iterable[str], wanted: Iterable[str], root: Path) -> tuple[str, ...]:
+    """As `copy_modules`, once modules.dep is there."""
     needs: dict[str, list[str]] = {}
     for line in (kernel.modules / "modules.dep").read_text().splitlines():
         file, _, others = line.partition(":")
