@@ -1,1 +1,1 @@
-"""The room api: see docs/ARCHITECTURE.md."""
+"""The doors: REST for people (`v1/`), the hosts' own listener (`agents/`). Parse, authorise, call, answer."""

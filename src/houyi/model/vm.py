@@ -70,11 +70,25 @@ NEXT: Mapping[VmState, frozenset[VmState]] = {
     VmState.STOPPED: frozenset({VmState.PREPARING, VmState.STARTING, VmState.RUNNING, VmState.PAUSED, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}),
     VmState.STARTING: frozenset({VmState.RUNNING, VmState.PAUSED, VmState.STOPPED, VmState.CRASHED, VmState.FAILED, VmState.STOPPING, VmState.REMOVING}),
     VmState.RUNNING: frozenset(
-        {VmState.PAUSED, VmState.STOPPING, VmState.STOPPED, VmState.CRASHED, VmState.FAILED, VmState.STARTING, VmState.REMOVING, VmState.ABSENT}
+        {
+            VmState.PREPARING,
+            VmState.PAUSED,
+            VmState.STOPPING,
+            VmState.STOPPED,
+            VmState.CRASHED,
+            VmState.FAILED,
+            VmState.STARTING,
+            VmState.REMOVING,
+            VmState.ABSENT,
+        }
     ),
-    VmState.PAUSED: frozenset({VmState.RUNNING, VmState.STOPPING, VmState.STOPPED, VmState.CRASHED, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}),
-    VmState.STOPPING: frozenset({VmState.STOPPED, VmState.RUNNING, VmState.CRASHED, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}),
-    VmState.CRASHED: frozenset({VmState.STARTING, VmState.RUNNING, VmState.STOPPED, VmState.STOPPING, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}),
+    VmState.PAUSED: frozenset(
+        {VmState.PREPARING, VmState.RUNNING, VmState.STOPPING, VmState.STOPPED, VmState.CRASHED, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}
+    ),
+    VmState.STOPPING: frozenset({VmState.PREPARING, VmState.STOPPED, VmState.RUNNING, VmState.CRASHED, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}),
+    VmState.CRASHED: frozenset(
+        {VmState.PREPARING, VmState.STARTING, VmState.RUNNING, VmState.STOPPED, VmState.STOPPING, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}
+    ),
     VmState.FAILED: frozenset(set(VmState) - {VmState.FAILED}),
     VmState.REMOVING: frozenset({VmState.ABSENT, VmState.FAILED}),
 }

@@ -2,8 +2,8 @@
 
     /join   no client certificate: JoinHello -> JoinCa ; JoinAsk -> JoinDone | Refused       (one exchange, then closed)
     /link   mutual TLS: Hello -> Welcome, then
-            down: Desired (a whole snapshot, whenever anything of it changed), ImageChunk, Stream*, Refused
-            up:   Report (heartbeat with load, facts when changed, VMs that changed; all VMs first), ImageAsk, Stream*
+            down: Desired (a whole snapshot, whenever anything of it changed), RenewDone, ImageChunk, Stream*, Refused
+            up:   Report (heartbeat with load, facts when changed, VMs that changed; all VMs first), RenewAsk, ImageAsk, Stream*
 
 Level-triggered: losing a message costs latency only, since Desired is always whole and a Report is repeated after a reconnect.
 Streams (console, VNC) carry credit: a side may have at most WINDOW bytes in flight that the other has not acknowledged.
@@ -45,6 +45,7 @@ class JoinCa(Message, frozen=True):
 
 
 class JoinAsk(Message, frozen=True):
+    token_id: str
     secret: str
     """The join token's secret part."""
     name: str
@@ -110,6 +111,16 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
+class RenewAsk(Message, frozen=True):
+    """The host's certificate is in the last third of its life: a request for the next one, with the same or a new key."""
+
+    csr_pem: str
+
+
+class RenewDone(Message, frozen=True):
+    certificate_pem: str
+
+
 class ImageAsk(Message, frozen=True):
     """Give me `length` bytes of an image at `offset` (at most CHUNK_BYTES)."""
 
@@ -151,8 +162,8 @@ class StreamClose(Message, frozen=True):
     problem: Problem | None = None
 
 
-Down = Welcome | Desired | ImageChunk | StreamOpen | StreamData | StreamAck | StreamClose | JoinCa | JoinDone | Refused
-Up = JoinHello | JoinAsk | Hello | Report | ImageAsk | StreamData | StreamAck | StreamClose
+Down = Welcome | Desired | RenewDone | ImageChunk | StreamOpen | StreamData | StreamAck | StreamClose | JoinCa | JoinDone | Refused
+Up = JoinHello | JoinAsk | Hello | Report | RenewAsk | ImageAsk | StreamData | StreamAck | StreamClose
 
 _encoder = msgspec.msgpack.Encoder()
 _down: msgspec.msgpack.Decoder[Down] = msgspec.msgpack.Decoder(Down)

@@ -9,6 +9,7 @@ from houyi.model.ids import HostId, ProjectId, VmId
 from houyi.model.names import is_id
 from houyi.model.vm import DesiredVm, ObservedVm, Vm
 from houyi.store import tables
+from houyi.store.changes import changes_since
 from houyi.store.docs import load
 from houyi.store.store import newest_revision
 from houyi.store.views.page import Ask, Page, cut, paged
@@ -86,3 +87,19 @@ def host_of(connection: Connection, vm_id: VmId) -> HostId | None:
     """Which host holds the claim."""
     found = connection.execute(select(tables.claim.c.host_id).where(tables.claim.c.vm_id == vm_id)).scalar_one_or_none()
     return HostId(found) if found else None
+
+
+def hosts_of_changes(connection: Connection, since: int, newest: int) -> tuple[int, frozenset[HostId] | None]:
+    """Which hosts' desired state may have changed since a revision, and up to which revision that is known; None: any host's.
+
+    :raise Stale: `watch_too_old`.
+    """
+    changes = changes_since(connection, since, ("vm", "network", "image"), None)
+    last = changes[-1].revision if changes else newest
+    hosts: set[HostId] = set()
+    for change in changes:
+        host_id = host_of(connection, VmId(change.id)) if change.kind == "vm" else None
+        if host_id is None:
+            return last, None
+        hosts.add(host_id)
+    return last, frozenset(hosts)

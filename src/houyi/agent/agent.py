@@ -1,0 +1,78 @@
+"""The agent, put together from its parts; `main` gives it the machine."""
+
+import asyncio
+from pathlib import Path
+
+from houyi.agent.counts import Counts
+from houyi.agent.identity import Identity, JoinTokenText, join
+from houyi.agent.ledger import Ledger
+from houyi.agent.link import RECONNECT_SECONDS, Link
+from houyi.agent.loop import Loop
+from houyi.agent.metrics import serve_metrics
+from houyi.agent.reports import Reports
+from houyi.agent.steps import Steps
+from houyi.base.clock import Clock
+from houyi.base.config import Settings
+from houyi.base.ids import Ids
+from houyi.base.log import get_log
+from houyi.host.port import Ports
+from houyi.model.errors import Failed, Unavailable
+
+log = get_log(__name__)
+
+
+def identity_of(settings: Settings) -> Identity:
+    """Where this host's certificate is."""
+    return Identity(settings.state_dir / "agent" / "identity")
+
+
+async def run_agent(settings: Settings, ports: Ports, clock: Clock, ids: Ids) -> None:
+    """Until cancelled. :raise Failed: `not_joined`: there is no certificate yet."""
+    identity = identity_of(settings)
+    if not identity.joined:
+        raise Failed("not_joined", "this host has not joined a platform: `houyi agent --join TOKEN`, with a token from `houyi host join-token`")
+    facts = await ports.probe.facts()
+    log.info("agent_started", accelerator=facts.accelerator.accelerator.value, reason=facts.accelerator.reason, host_id=identity.host_id())
+    counts, reports = Counts(), Reports()
+    ledger = Ledger(settings.state_dir / "agent" / "ledger")
+    link = Link(
+        identity=identity,
+        host=settings.agent.server_host,
+        port=settings.agent.server_port,
+        reports=reports,
+        consoles=ports.consoles,
+        probe=ports.probe,
+        clock=clock,
+        ids=ids,
+        counts=counts,
+    )
+    steps = Steps(ports, link.read_image, lambda: ledger.desired)
+    loop = Loop(ports, ledger, reports, clock, facts.boot_id, steps, counts, settings.agent.pass_seconds)
+    async with serve_metrics(counts.registry, settings.agent.metrics_host, settings.agent.metrics_port), asyncio.TaskGroup() as tasks:
+        tasks.create_task(loop.run(), name="loop")
+        tasks.create_task(link.run(loop, facts), name="link")
+
+
+async def join_platform(settings: Settings, token_text: str, clock: Clock, host_name: str) -> None:
+    """Get a certificate with a join token, unless there is one already; waits for a server that is still starting."""
+    identity = identity_of(settings)
+    if identity.joined:
+        log.info("joined_already", host_id=identity.host_id())
+        return
+    token = JoinTokenText.parse(token_text)
+    for delay in (*RECONNECT_SECONDS, None):
+        try:
+            host_id = await join(identity, settings.agent.server_host, settings.agent.server_port, token, host_name)
+        except Unavailable as away:
+            if delay is None:
+                raise
+            log.info("join_later", detail=away.detail, seconds=delay)
+            await clock.sleep(delay)
+        else:
+            log.info("joined", host_id=host_id, name=host_name)
+            return
+
+
+def read_token(path: Path) -> str:
+    """A join token from a file (argv is visible to every user of the machine)."""
+    return path.read_text().strip()

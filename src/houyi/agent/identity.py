@@ -1,0 +1,160 @@
+"""Who this host is: its key (made here, never sent), its certificate, and the CA that both ends trust; and how it gets them with a join token."""
+
+import hashlib
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import websockets
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import NameOID
+from websockets.asyncio.client import ClientConnection, connect
+
+from houyi.base.secret_file import write_secret
+from houyi.model.errors import Failed, Forbidden, HouyiError, Invalid, Unavailable
+from houyi.model.ids import HostId
+from houyi.wire.agents import MAX_MESSAGE_BYTES, PROTOCOL, Down, JoinAsk, JoinCa, JoinDone, JoinHello, Message, Refused, decode_down, encode
+
+T = TypeVar("T", bound=Message)
+
+HOST_URI = "spiffe://houyi/host/"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinTokenText:
+    """'hyj_<id>_<CA fingerprint>_<secret>', taken apart."""
+
+    id: str
+    ca_fingerprint: str
+    secret: str
+
+    @classmethod
+    def parse(cls, text: str) -> "JoinTokenText":
+        """:raise Invalid: `join_token_malformed`."""
+        parts = text.strip().split("_", 3)
+        if len(parts) != 4 or parts[0] != "hyj" or len(parts[2]) != 32 or not parts[3]:
+            raise Invalid("join_token_malformed", "that is not a join token: make one with `houyi host join-token`")
+        return cls(parts[1], parts[2], parts[3])
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The files of a host that has joined, in one folder (mode 0700)."""
+
+    folder: Path
+
+    @property
+    def key_path(self) -> Path:
+        return self.folder / "host.key"
+
+    @property
+    def certificate_path(self) -> Path:
+        return self.folder / "host.pem"
+
+    @property
+    def ca_path(self) -> Path:
+        return self.folder / "ca.pem"
+
+    @property
+    def joined(self) -> bool:
+        return all(path.exists() for path in (self.key_path, self.certificate_path, self.ca_path))
+
+    def certificate(self) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
+
+    def host_id(self) -> HostId:
+        names = self.certificate().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uri = names.get_values_for_type(x509.UniformResourceIdentifier)[0]
+        return HostId(uri.removeprefix(HOST_URI))
+
+    def renewal_due(self, now: float) -> bool:
+        """Whether the certificate is in the last third of its life."""
+        certificate = self.certificate()
+        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        return datetime.fromtimestamp(now, UTC) >= end - (end - begin) / 3
+
+    def context(self) -> ssl.SSLContext:
+        """Mutual TLS 1.3 with our certificate, trusting the platform's CA and no other. :raise Failed: `identity_damaged`."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        try:
+            context.load_verify_locations(self.ca_path)
+            context.load_cert_chain(self.certificate_path, self.key_path)
+        except (OSError, ssl.SSLError) as error:
+            raise Failed("identity_damaged", f"the host's certificate in {self.folder} cannot be used: join again ({error})") from error
+        return context
+
+    def request(self) -> str:
+        """A signing request for our key, which is made when there is none yet."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.key_path.exists():
+            new = ec.generate_private_key(ec.SECP256R1())
+            write_secret(self.key_path, new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        key = load_pem_private_key(self.key_path.read_bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise Failed("identity_damaged", f"{self.key_path} is not an EC key: remove it and join again")
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "houyi host")])
+        return x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+    def keep_certificate(self, pem: str) -> None:
+        write_secret(self.certificate_path, pem.encode())
+
+
+async def join(identity: Identity, host: str, port: int, token: JoinTokenText, name: str) -> HostId:
+    """Become a host of the platform.
+
+    The server proves with its CA that it is the one that made the token, before the token's secret is shown.
+    :raise Unavailable: `server_unreachable`. :raise Forbidden: `ca_differs`, or what the server refuses with. :raise Failed: `join_failed`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # verified below, against the fingerprint in the token
+    try:
+        async with connect(f"wss://{host}:{port}/join", ssl=context, max_size=MAX_MESSAGE_BYTES, proxy=None) as link:
+            await link.send(encode(JoinHello(protocol=PROTOCOL)))
+            hello = await _receive(link, JoinCa)
+            leaf = link.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            _check_ca(hello.ca_pem, token.ca_fingerprint, leaf)
+            await link.send(encode(JoinAsk(token_id=token.id, secret=token.secret, name=name, csr_pem=identity.request())))
+            done = await _receive(link, JoinDone)
+    except (OSError, websockets.WebSocketException, TimeoutError) as error:
+        raise Unavailable("server_unreachable", f"the agents' listener at {host}:{port} does not answer: {error}") from error
+    write_secret(identity.ca_path, done.ca_pem.encode())
+    identity.keep_certificate(done.certificate_pem)
+    return done.host_id
+
+
+async def _receive(link: ClientConnection, kind: type[T]) -> T:
+    try:
+        message: Down = decode_down(await link.recv(decode=False))
+    except msgspec.DecodeError as error:
+        raise Failed("join_failed", "the server's answer cannot be read: are both of the same version?") from error
+    if isinstance(message, Refused):
+        raise refusal(message)
+    if not isinstance(message, kind):
+        raise Failed("join_failed", f"the server answered with {type(message).__name__}")
+    return message
+
+
+def refusal(message: Refused) -> HouyiError:
+    """The error that a Refused stands for."""
+    return Forbidden(message.problem.code, message.problem.detail)
+
+
+def _check_ca(ca_pem: str, wanted: str, leaf_der: bytes) -> None:
+    error = Forbidden("ca_differs", "the server is not the one that made this join token: check the address, and make a new token there")
+    try:
+        ca = x509.load_pem_x509_certificate(ca_pem.encode())
+        if hashlib.sha256(ca.public_bytes(Encoding.DER)).hexdigest()[:32] != wanted:
+            raise error
+        x509.load_der_x509_certificate(leaf_der).verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature):
+        raise error from None

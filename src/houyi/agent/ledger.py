@@ -1,0 +1,95 @@
+"""The agent's memory on disk: the last desired snapshot and one record a VM. It survives kill -9 and power loss.
+
+One small file a record, replaced atomically and synced: a VM's record changes a few times in its life, and a damaged file then concerns
+one VM. (A database would be another process-wide lock and another migration to keep, for the same guarantee.)
+"""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+
+from houyi.base.log import get_log
+from houyi.model.ids import VmId
+from houyi.planning.lifecycle import Memory
+from houyi.wire.agents import Desired, decode_down, encode
+
+log = get_log(__name__)
+
+
+class Ledger:
+    """`folder` belongs to the agent alone (mode 0700)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._vms = folder / "vms"
+        self._vms.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._desired = self._read_desired()
+        self._memories = self._read_memories()
+
+    @property
+    def desired(self) -> Desired | None:
+        """The newest snapshot; None: never heard of a server."""
+        return self._desired
+
+    @property
+    def memories(self) -> Mapping[VmId, Memory]:
+        return MappingProxyType(self._memories)
+
+    def keep_desired(self, desired: Desired) -> None:
+        """:raise OSError: the disk is full or broken; the old snapshot is still there."""
+        _replace(self._folder / "desired", encode(desired))
+        self._desired = desired
+
+    def keep(self, vm_id: VmId, memory: Memory) -> None:
+        """Write a VM's record if it has changed. :raise OSError: as above."""
+        if self._memories.get(vm_id) == memory:
+            return
+        _replace(self._vms / vm_id, msgspec.json.encode(memory))
+        self._memories[vm_id] = memory
+
+    def forget(self, vm_id: VmId) -> None:
+        """When the server has forgotten it as well."""
+        self._memories.pop(vm_id, None)
+        with contextlib.suppress(FileNotFoundError):
+            (self._vms / vm_id).unlink()
+
+    def _read_desired(self) -> Desired | None:
+        try:
+            message = decode_down((self._folder / "desired").read_bytes())
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            log.error("ledger_desired_unreadable", error=str(error))
+            return None
+        return message if isinstance(message, Desired) else None
+
+    def _read_memories(self) -> dict[VmId, Memory]:
+        found: dict[VmId, Memory] = {}
+        for path in self._vms.iterdir():
+            if path.suffix == ".new":
+                path.unlink()
+                continue
+            try:
+                found[VmId(path.name)] = msgspec.json.decode(path.read_bytes(), type=Memory)
+            except msgspec.DecodeError as error:
+                log.error("ledger_record_unreadable", vm=path.name, error=str(error))
+        return found
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Atomically and durably: the new content, or the old one, never a part."""
+    new = path.with_name(f"{path.name}.new")
+    with new.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,214 @@
+"""The link to the server: connects, tells everything, then what changes; hears what is desired; and tries again, with jitter, when it breaks.
+
+away -> connecting -> told hello -> linked (reports up, desired down) -> away
+"""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from functools import partial
+
+import msgspec
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+
+from houyi.agent.counts import Counts
+from houyi.agent.identity import Identity, refusal
+from houyi.agent.loop import Loop, states
+from houyi.agent.reports import Reports
+from houyi.agent.streams import Streams
+from houyi.base.clock import Clock
+from houyi.base.ids import Ids
+from houyi.base.log import get_log
+from houyi.host.port import Consoles, Probe
+from houyi.model.errors import Failed, HouyiError, Unavailable
+from houyi.model.host import HostFacts
+from houyi.model.ids import ImageId
+from houyi.wire.agents import (
+    CHUNK_BYTES,
+    MAX_MESSAGE_BYTES,
+    PROTOCOL,
+    Desired,
+    Down,
+    Hello,
+    ImageAsk,
+    ImageChunk,
+    Message,
+    Refused,
+    RenewAsk,
+    RenewDone,
+    Report,
+    StreamAck,
+    StreamClose,
+    StreamData,
+    StreamOpen,
+    Welcome,
+    decode_down,
+    encode,
+)
+
+log = get_log(__name__)
+
+RECONNECT_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Mean delay before the n-th try in a row (the last one stays), times 0.5 to 1.5 at random: a handshake costs the server
+about 2 ms of CPU, so ten thousand agents at once would be 20 s of it."""
+ANSWER_SECONDS = 20.0
+"""A server that does not answer to Hello, or a chunk that does not come, for this long: the connection is given up."""
+COALESCE_SECONDS = 0.02
+"""Changes within this time go in one report."""
+
+
+@dataclass(slots=True)
+class _Connection:
+    socket: ClientConnection
+    serial: int = 0
+    chunks: dict[int, asyncio.Future[bytes]] = field(default_factory=dict)
+    request: int = 0
+
+
+class Link:
+    def __init__(
+        self, *, identity: Identity, host: str, port: int, reports: Reports, consoles: Consoles, probe: Probe, clock: Clock, ids: Ids, counts: Counts
+    ) -> None:
+        self._identity = identity
+        self._host, self._port = host, port
+        self._reports = reports
+        self._consoles = consoles
+        self._probe = probe
+        self._clock = clock
+        self._ids = ids
+        self._counts = counts
+        self._instance = ids.new()
+        self._connection: _Connection | None = None
+        self._serial = 0
+        self._times_linked = 0
+        self._heartbeat_seconds = 5.0
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    async def run(self, loop: Loop, facts: HostFacts) -> None:
+        """Until cancelled."""
+        tries = 0
+        while True:
+            before = self._times_linked
+            try:
+                await self._once(loop, facts)
+            except (OSError, websockets.WebSocketException, HouyiError, msgspec.DecodeError) as error:
+                code = error.code if isinstance(error, HouyiError) else type(error).__name__
+                log.warning("link_lost", code=code, detail=str(error))
+            self._counts.connected.set(0)
+            tries = 0 if self._times_linked > before else tries + 1
+            await self._clock.sleep(RECONNECT_SECONDS[min(tries, len(RECONNECT_SECONDS) - 1)] * self._ids.uniform(0.5, 1.5))
+
+    async def read_image(self, image_id: ImageId, offset: int, length: int) -> bytes:
+        """A piece of an image from the server. :raise Unavailable: `server_away`. :raise HouyiError: as the server refused."""
+        connection = self._connection
+        if connection is None:
+            raise Unavailable("server_away", "the image has to be fetched from the server, which is not connected")
+        connection.request += 1
+        number = connection.request
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        connection.chunks[number] = answer
+        try:
+            await self._send(connection, ImageAsk(request=number, image_id=image_id, offset=offset, length=min(length, CHUNK_BYTES)))
+            return await asyncio.wait_for(answer, ANSWER_SECONDS)
+        except (OSError, websockets.WebSocketException, TimeoutError) as error:
+            raise Unavailable("server_away", "the connection to the server was lost while fetching an image") from error
+        finally:
+            connection.chunks.pop(number, None)
+
+    async def _once(self, loop: Loop, facts: HostFacts) -> None:
+        """One connection, from its making to its end."""
+        url = f"wss://{self._host}:{self._port}/link"
+        async with connect(url, ssl=self._identity.context(), max_size=MAX_MESSAGE_BYTES, proxy=None, compression=None) as socket:
+            connection = _Connection(socket)
+            await self._send(connection, Hello(protocol=PROTOCOL, boot_id=facts.boot_id, instance=self._instance, facts=facts))
+            welcome = decode_down(await asyncio.wait_for(socket.recv(decode=False), ANSWER_SECONDS))
+            if isinstance(welcome, Refused):
+                raise refusal(welcome)
+            if not isinstance(welcome, Welcome):
+                raise Failed("link_protocol", f"the server began with {type(welcome).__name__}")
+            self._welcomed(welcome)
+            self._connection = connection
+            streams = Streams(self._consoles, partial(self._send, connection))
+            teller = asyncio.create_task(self._tell(connection), name="link-tell")
+            try:
+                await self._hear(connection, loop, streams)
+            finally:
+                self._connection = None
+                teller.cancel()
+                await asyncio.gather(teller, return_exceptions=True)
+                await streams.close()
+                for answer in connection.chunks.values():
+                    if not answer.done():
+                        answer.set_exception(Unavailable("server_away", "the connection to the server was lost while fetching an image"))
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        self._heartbeat_seconds = welcome.heartbeat_seconds
+        self._times_linked += 1
+        self._counts.connects.inc()
+        self._counts.connected.set(1)
+        skew = welcome.server_time - self._clock.now()
+        log.info("linked", host=welcome.host_name, host_id=welcome.host_id, clock_skew_seconds=round(skew, 3))
+
+    async def _hear(self, connection: _Connection, loop: Loop, streams: Streams) -> None:
+        async for data in connection.socket:
+            if isinstance(data, str):
+                raise Failed("link_protocol", "the server sent text")
+            self._take(decode_down(data), connection, loop, streams)
+        raise Unavailable("server_away", f"the server closed the connection: {connection.socket.close_reason or connection.socket.close_code}")
+
+    def _take(self, message: Down, connection: _Connection, loop: Loop, streams: Streams) -> None:
+        match message:
+            case Desired():
+                loop.take(message)
+            case ImageChunk():
+                answer = connection.chunks.get(message.request)
+                if answer is not None and not answer.done():
+                    if message.error is None:
+                        answer.set_result(message.data)
+                    else:
+                        answer.set_exception(Unavailable(message.error.code, message.error.detail))
+            case StreamOpen():
+                streams.open(message)
+            case StreamData():
+                streams.data(message)
+            case StreamAck():
+                streams.ack(message)
+            case StreamClose():
+                streams.shut(message)
+            case RenewDone():
+                self._identity.keep_certificate(message.certificate_pem)
+                log.info("certificate_renewed")
+            case Refused():
+                raise refusal(message)
+            case _:
+                raise Failed("link_protocol", f"the server sent {type(message).__name__} on the link")
+
+    async def _tell(self, connection: _Connection) -> None:
+        """A complete report first, then what changes, and a heartbeat when nothing does."""
+        everything = True
+        while True:
+            vms, gone, happenings = self._reports.take(everything=everything)
+            self._serial += 1
+            load = await self._probe.load()
+            self._counts.set_states(dict(states(self._reports.vms.values())))
+            report = Report(serial=self._serial, load=load, vms=vms, gone=gone, complete=everything, events=happenings)
+            try:
+                await self._send(connection, report)
+                if self._identity.renewal_due(self._clock.now()):
+                    await self._send(connection, RenewAsk(csr_pem=self._identity.request()))
+            except (OSError, websockets.WebSocketException):
+                self._reports.give_back(happenings)
+                await connection.socket.close()
+                return
+            everything = False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._reports.news.wait(), self._heartbeat_seconds)
+                await asyncio.sleep(COALESCE_SECONDS)
+
+    @staticmethod
+    async def _send(connection: _Connection, message: Message) -> None:
+        await connection.socket.send(encode(message))

@@ -1,0 +1,66 @@
+"""What has still to be told to the server: the newest observation of each VM, which of them changed, and what happened."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from houyi.model.ids import VmId
+from houyi.model.vm import ObservedVm
+from houyi.wire.agents import Happening
+
+HAPPENINGS_MAX = 1000
+"""Kept while the server is away; older ones are dropped, since the state itself is always told."""
+
+
+class Reports:
+    """Filled by the loop, emptied by the link."""
+
+    def __init__(self) -> None:
+        self._vms: dict[VmId, ObservedVm] = {}
+        self._changed: set[VmId] = set()
+        self._gone: set[VmId] = set()
+        self._happenings: deque[Happening] = deque(maxlen=HAPPENINGS_MAX)
+        self.news = asyncio.Event()
+
+    @property
+    def vms(self) -> Mapping[VmId, ObservedVm]:
+        """The newest observation of every VM on this host."""
+        return MappingProxyType(self._vms)
+
+    def put(self, observed: ObservedVm) -> None:
+        if self._vms.get(observed.id) != observed:
+            self._vms[observed.id] = observed
+            self._changed.add(observed.id)
+            self.news.set()
+
+    def gone(self, vm_id: VmId) -> None:
+        """Nothing is left of it; told until the server stops asking for its deletion."""
+        self._vms.pop(vm_id, None)
+        self._changed.discard(vm_id)
+        if vm_id not in self._gone:
+            self._gone.add(vm_id)
+            self.news.set()
+
+    def forget(self, vm_id: VmId) -> None:
+        self._vms.pop(vm_id, None)
+        self._changed.discard(vm_id)
+        self._gone.discard(vm_id)
+
+    def happened(self, happening: Happening) -> None:
+        self._happenings.append(happening)
+        self.news.set()
+
+    def take(self, *, everything: bool) -> tuple[tuple[ObservedVm, ...], tuple[VmId, ...], tuple[Happening, ...]]:
+        """What to send now; it counts as told (a link that breaks is followed by a complete report)."""
+        ids = set(self._vms) if everything else self._changed
+        vms = tuple(self._vms[vm_id] for vm_id in sorted(ids))
+        happenings = tuple(self._happenings)
+        self._changed = set()
+        self._happenings.clear()
+        self.news.clear()
+        return vms, tuple(sorted(self._gone)), happenings
+
+    def give_back(self, happenings: tuple[Happening, ...]) -> None:
+        """They could not be sent."""
+        self._happenings.extendleft(reversed(happenings))

@@ -1,0 +1,126 @@
+"""Doing one step on the machine, and tidying up what no VM needs any more."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from houyi.base.log import get_log
+from houyi.host.port import Ports
+from houyi.model.errors import Unavailable
+from houyi.model.ids import ImageId, VmId
+from houyi.model.image import DesiredImage
+from houyi.model.network import DesiredNetwork
+from houyi.model.vm import DesiredVm
+from houyi.planning.lifecycle import Memory, Step
+from houyi.wire.agents import Desired
+
+log = get_log(__name__)
+
+STARTS_AT_ONCE = 4
+"""More at once make each start slower, and the slowest is what users wait for."""
+
+ReadImage = Callable[[ImageId, int, int], Awaitable[bytes]]
+"""(image, offset, length) -> bytes, from the server."""
+Tell = Callable[[float], None]
+
+
+class Steps:
+    def __init__(self, ports: Ports, read_image: ReadImage, desired: Callable[[], Desired | None]) -> None:
+        self._ports = ports
+        self._read_image = read_image
+        self._desired = desired
+        self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._fetches: dict[ImageId, asyncio.Task[None]] = {}
+        self._tells: dict[ImageId, dict[VmId, Tell]] = {}
+        self._network_locks: dict[str, asyncio.Lock] = {}
+
+    async def run(self, step: Step, vm: DesiredVm, tell: Tell) -> None:
+        """:raise HouyiError: as the ports say; Unavailable: try again later."""
+        machine, disks = self._ports.machine, self._ports.disks
+        match step:
+            case Step.FETCH_IMAGE:
+                await self._fetch(vm, tell)
+            case Step.ENSURE_NETWORKS:
+                for network in self._networks_of(vm):
+                    async with self._network_locks.setdefault(network.id, asyncio.Lock()):
+                        await self._ports.networks.ensure(network)
+            case Step.CREATE_DISK:
+                await disks.create_disk(vm, self._image_of(vm))
+            case Step.WRITE_SEED:
+                await disks.write_seed(vm, self._networks_of(vm))
+            case Step.START | Step.START_PAUSED:
+                async with self._starts:
+                    await machine.start(vm, paused=step is Step.START_PAUSED)
+            case Step.SHUTDOWN:
+                await machine.shutdown(vm.id)
+            case Step.DESTROY:
+                await machine.destroy(vm.id)
+            case Step.SUSPEND:
+                await machine.suspend(vm.id)
+            case Step.RESUME:
+                await machine.resume(vm.id)
+            case Step.REBOOT:
+                await machine.reboot(vm.id)
+            case Step.RESET:
+                await machine.reset(vm.id)
+            case Step.UNDEFINE:
+                await machine.undefine(vm.id)
+            case Step.REMOVE_FILES:
+                await disks.remove_vm(vm.id)
+
+    async def tidy(self, desired: Desired, memories: Mapping[VmId, Memory]) -> None:
+        """Bring networks up to date that some VM here is on (their reservations may have changed), and remove images and networks that none needs."""
+        wanted = {network.id for network in desired.networks}
+        for network in desired.networks:
+            async with self._network_locks.setdefault(network.id, asyncio.Lock()):
+                await self._ports.networks.ensure(network)
+        for network_id in await self._ports.networks.seen() - wanted:
+            await self._ports.networks.remove(network_id)
+        used = {vm.spec.image_id for vm in desired.vms} | {image.id for image in desired.images}
+        known = {vm.id for vm in desired.vms}
+        if await self._ports.disks.vms() <= known and memories.keys() <= known:  # an unknown VM's disk may need any image
+            for image_id in await self._ports.disks.images() - used:
+                if image_id not in self._fetches:
+                    await self._ports.disks.remove_image(image_id)
+
+    def _image_of(self, vm: DesiredVm) -> DesiredImage:
+        desired = self._desired()
+        for image in desired.images if desired else ():
+            if image.id == vm.spec.image_id:
+                return image
+        raise Unavailable("image_not_ready", f"image {vm.spec.image_id} is not available yet")
+
+    def _networks_of(self, vm: DesiredVm) -> tuple[DesiredNetwork, ...]:
+        desired = self._desired()
+        wanted = {nic.network_id for nic in vm.nics}
+        return tuple(network for network in (desired.networks if desired else ()) if network.id in wanted)
+
+    async def _fetch(self, vm: DesiredVm, tell: Tell) -> None:
+        """One fetch an image, however many VMs wait for it; it goes on when one of them loses interest."""
+        image = self._image_of(vm)
+        tells = self._tells.setdefault(image.id, {})
+        tells[vm.id] = tell
+        task = self._fetches.get(image.id)
+        if task is None:
+
+            def tell_all(share: float) -> None:
+                for one in tuple(tells.values()):
+                    one(share)
+
+            async def read(offset: int, length: int) -> bytes:
+                return await self._read_image(image.id, offset, length)
+
+            async def fetch() -> None:
+                await self._ports.disks.fetch_image(image, read, tell_all)
+
+            task = self._fetches[image.id] = asyncio.create_task(fetch(), name=f"fetch-{image.id}")
+            task.add_done_callback(lambda ended: self._fetched(image.id, ended))
+        try:
+            await asyncio.shield(task)
+        finally:
+            tells.pop(vm.id, None)
+
+    def _fetched(self, image_id: ImageId, task: asyncio.Task[None]) -> None:
+        self._fetches.pop(image_id, None)
+        self._tells.pop(image_id, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.info("fetch_failed", image=image_id, error=str(task.exception()))

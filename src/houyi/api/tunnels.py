@@ -1,0 +1,23 @@
+"""A byte stream from the API to a VM's console or display, over the link of its host: a port between the two doors."""
+
+from typing import Literal, Protocol
+
+from houyi.model.ids import HostId, VmId
+
+TunnelKind = Literal["serial", "vnc", "log"]
+
+
+class Tunnel(Protocol):
+    async def read(self) -> bytes:
+        """The next bytes; b'' at the end. :raise HouyiError: why it ended, if for a reason (`vm_not_running`, `host_unreachable` ...)."""
+        ...
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Tunnels(Protocol):
+    async def open(self, host_id: HostId, vm_id: VmId, kind: TunnelKind) -> Tunnel:
+        """:raise Unavailable: `host_unreachable`: no link to that host ends at this server."""
+        ...

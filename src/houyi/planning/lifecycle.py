@@ -1,0 +1,253 @@
+"""The life of one VM on its host: from what is desired, what is seen and what is remembered to the next steps. Pure.
+
+    wants up:   (prepare) -> start -> running <-> paused ; endings by the guest meet the restart policy, with growing delays
+    wants down: shutdown, pressed again now and then -> destroy after the grace period
+    deleted:    undefine -> remove files -> gone
+
+`plan` is asked again after every step, after every event and now and then; each answer depends on its arguments only. What may not be
+repeated (a reboot, a restart that counts) is in `Plan.memory`, which the loop writes down *before* it acts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from houyi.model.errors import Problem
+from houyi.model.vm import DesiredVm, Power, RestartPolicy, StateReason, StopMode, VmState
+
+RESTART_DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+"""Before the n-th restart in a row (the last one stays): a guest that dies at once must not eat its host."""
+STEADY_SECONDS = 600.0
+"""A VM that ran this long before it ended begins again at the first delay."""
+PRESS_SECONDS = 5.0
+"""How often the power button is pressed during the grace period: a guest that is still booting does not hear the first time."""
+WATCH_SECONDS = 0.5
+"""How soon to look again while something is under way that should have an event, in case the event is lost."""
+
+
+class Step(StrEnum):
+    """One act of the loop. All are idempotent but REBOOT and RESET, which are remembered before they are done."""
+
+    FETCH_IMAGE = "fetch_image"
+    ENSURE_NETWORKS = "ensure_networks"
+    CREATE_DISK = "create_disk"
+    WRITE_SEED = "write_seed"
+    START = "start"
+    START_PAUSED = "start_paused"
+    SHUTDOWN = "shutdown"
+    DESTROY = "destroy"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    REBOOT = "reboot"
+    RESET = "reset"
+    UNDEFINE = "undefine"
+    REMOVE_FILES = "remove_files"
+
+
+SHOWN: Mapping[Step, tuple[VmState | None, str, float]] = {
+    Step.FETCH_IMAGE: (VmState.PREPARING, "fetching image", 0.1),
+    Step.ENSURE_NETWORKS: (VmState.PREPARING, "setting up networks", 0.6),
+    Step.CREATE_DISK: (VmState.PREPARING, "creating disk", 0.7),
+    Step.WRITE_SEED: (VmState.PREPARING, "writing seed", 0.8),
+    Step.START: (VmState.STARTING, "starting", 0.9),
+    Step.START_PAUSED: (VmState.STARTING, "starting", 0.9),
+    Step.SHUTDOWN: (VmState.STOPPING, "waiting for the guest to shut down", 0.3),
+    Step.DESTROY: (VmState.STOPPING, "powering off", 0.8),
+    Step.SUSPEND: (None, "pausing", 0.5),
+    Step.RESUME: (None, "resuming", 0.5),
+    Step.REBOOT: (None, "asking the guest to reboot", 0.5),
+    Step.RESET: (None, "resetting", 0.5),
+    Step.UNDEFINE: (VmState.REMOVING, "removing domain", 0.3),
+    Step.REMOVE_FILES: (VmState.REMOVING, "removing files", 0.7),
+}
+"""What is shown while a step runs: state (None: as before), stage, progress."""
+
+_LIVE = frozenset({VmState.RUNNING, VmState.PAUSED, VmState.STOPPING})
+_CRASHES = frozenset({StateReason.GUEST_PANIC, StateReason.QEMU_DIED, StateReason.WATCHDOG})
+_ENDINGS = _CRASHES | {StateReason.GUEST_SHUTDOWN, StateReason.EXTERNAL}
+PREPARE = (Step.FETCH_IMAGE, Step.ENSURE_NETWORKS, Step.CREATE_DISK, Step.WRITE_SEED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What is on the host of this VM now. `state` None: no domain."""
+
+    state: VmState | None = None
+    reason: StateReason = StateReason.NONE
+    files: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What the agent remembers of a VM through its own death and the host's: the ledger's record."""
+
+    epoch: int = 0
+    """The highest that was ever heard of: orders with a lower one are refused."""
+    generation: int = 0
+    """The newest generation that has been in force."""
+    reboot_serial: int = 0
+    reset_serial: int = 0
+    started_serial: int = 0
+    """The power_serial under which it was last seen or made to run."""
+    started_boot: str = ""
+    """The host's boot id at that time."""
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    """When an ending by the guest was noticed; 0: none is open."""
+    restarts: int = 0
+    restart_at: float = 0.0
+    stopping_serial: int = 0
+    """The power_serial whose grace period began at `stopping_since`."""
+    stopping_since: float = 0.0
+    pressed_at: float = 0.0
+    error: Problem | None = None
+    error_generation: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`steps` in order; nothing to do when empty. `settled`: the desired generation is in force. `gone`: nothing is left of a deleted VM."""
+
+    memory: Memory
+    state: VmState
+    reason: StateReason = StateReason.NONE
+    steps: tuple[Step, ...] = ()
+    settled: bool = False
+    gone: bool = False
+    look_again_seconds: float | None = None
+    refused: Problem | None = None
+
+
+def plan(desired: DesiredVm, seen: Seen, memory: Memory, *, boot_id: str, now: float) -> Plan:
+    """What to do next for one VM. :param now: Unix seconds of the host's clock."""
+    if desired.epoch < memory.epoch:
+        problem = Problem("epoch_old", f"ordered at epoch {desired.epoch}, but epoch {memory.epoch} has been seen: the VM was given to another host since")
+        return Plan(memory=memory, state=seen.state or VmState.ABSENT, reason=seen.reason, refused=problem)
+    memory = _up_to_date(desired, seen, memory, boot_id, now)
+    if desired.deleted:
+        return _delete(seen, memory)
+    if memory.error_generation >= desired.generation:
+        return _settled(desired, seen, memory, VmState.FAILED if seen.state not in _LIVE else seen.state)
+    if desired.power is Power.STOPPED:
+        return _down(desired, seen, memory, now)
+    return _up(desired, seen, memory, boot_id, now)
+
+
+def done(step: Step, desired: DesiredVm, memory: Memory, *, boot_id: str, now: float) -> Memory:
+    """What to remember once a step has worked."""
+    if step in (Step.START, Step.START_PAUSED):
+        return replace(memory, started_serial=desired.power_serial, started_boot=boot_id, started_at=now, ended_at=0.0, pressed_at=0.0)
+    return memory
+
+
+def failed(desired: DesiredVm, memory: Memory, problem: Problem) -> Memory:
+    """What to remember once a step has failed for good: this generation is not tried again."""
+    return replace(memory, error=problem, error_generation=desired.generation)
+
+
+def _up_to_date(desired: DesiredVm, seen: Seen, memory: Memory, boot_id: str, now: float) -> Memory:
+    if memory.error is not None and memory.error_generation < desired.generation:
+        memory = replace(memory, error=None, error_generation=0)
+    if memory.epoch == 0:
+        # The first time it is heard of here: acts that were asked of it before are not ours to repeat.
+        memory = replace(memory, reboot_serial=desired.reboot_serial, reset_serial=desired.reset_serial)
+    if memory.epoch < desired.epoch:
+        memory = replace(memory, epoch=desired.epoch)
+    if seen.state in _LIVE:
+        memory = replace(memory, started_boot=boot_id, started_at=memory.started_at or now, ended_at=0.0)
+        # After a press of the power button its end is the answer to the press, and a start asked since has still to be done.
+        if desired.power is not Power.STOPPED and memory.pressed_at == 0.0:
+            memory = replace(memory, started_serial=max(desired.power_serial, memory.started_serial))
+    return memory
+
+
+def _settled(desired: DesiredVm, seen: Seen, memory: Memory, state: VmState, look_again_seconds: float | None = None) -> Plan:
+    memory = replace(memory, generation=desired.generation)
+    return Plan(memory=memory, state=state, reason=seen.reason, settled=True, look_again_seconds=look_again_seconds)
+
+
+def _delete(seen: Seen, memory: Memory) -> Plan:
+    if seen.state is None and not seen.files:
+        return Plan(memory=memory, state=VmState.ABSENT, settled=True, gone=True)
+    steps = (Step.UNDEFINE, Step.REMOVE_FILES) if seen.state is not None else (Step.REMOVE_FILES,)
+    return Plan(memory=memory, state=VmState.REMOVING, steps=steps)
+
+
+def _down(desired: DesiredVm, seen: Seen, memory: Memory, now: float) -> Plan:
+    # A reboot or reset that was overtaken by a stop is done with.
+    memory = replace(memory, reboot_serial=desired.reboot_serial, reset_serial=desired.reset_serial, ended_at=0.0, restarts=0)
+    if seen.state is VmState.CRASHED:
+        return Plan(memory=memory, state=VmState.CRASHED, reason=seen.reason, steps=(Step.DESTROY,))
+    if seen.state not in _LIVE:
+        if not seen.files:
+            return Plan(memory=memory, state=VmState.PREPARING, steps=PREPARE)
+        return _settled(desired, seen, memory, VmState.STOPPED)
+    if desired.stop_mode is StopMode.FORCE:
+        return Plan(memory=memory, state=VmState.STOPPING, steps=(Step.DESTROY,))
+    if memory.stopping_serial != desired.power_serial:
+        memory = replace(memory, stopping_serial=desired.power_serial, stopping_since=now, pressed_at=0.0)
+    left = memory.stopping_since + desired.grace_seconds - now
+    if left <= 0:
+        return Plan(memory=memory, state=VmState.STOPPING, steps=(Step.DESTROY,))
+    if now - memory.pressed_at >= PRESS_SECONDS:
+        # A paused guest cannot answer the button.
+        press = (Step.RESUME, Step.SHUTDOWN) if seen.state is VmState.PAUSED else (Step.SHUTDOWN,)
+        return Plan(memory=replace(memory, pressed_at=now), state=VmState.STOPPING, steps=press)
+    return Plan(memory=memory, state=VmState.STOPPING, look_again_seconds=min(WATCH_SECONDS, left))
+
+
+def _up(desired: DesiredVm, seen: Seen, memory: Memory, boot_id: str, now: float) -> Plan:
+    if seen.state in _LIVE:
+        return _alive(desired, seen, memory)
+    if seen.state is VmState.CRASHED or _ended_by_itself(desired, seen, memory, boot_id):
+        return _ended(desired, seen, memory, now)
+    return Plan(memory=memory, state=VmState.PREPARING, steps=(*PREPARE, _start(desired)))
+
+
+def _start(desired: DesiredVm) -> Step:
+    return Step.START_PAUSED if desired.power is Power.PAUSED else Step.START
+
+
+def _alive(desired: DesiredVm, seen: Seen, memory: Memory) -> Plan:
+    state = seen.state or VmState.RUNNING
+    if state is VmState.STOPPING:
+        return Plan(memory=memory, state=state, reason=seen.reason, look_again_seconds=WATCH_SECONDS)
+    if desired.power is Power.PAUSED:
+        if state is VmState.RUNNING:
+            return Plan(memory=memory, state=state, steps=(Step.SUSPEND,))
+        return _settled(desired, seen, memory, VmState.PAUSED)
+    if state is VmState.PAUSED:
+        if seen.reason is StateReason.IO_ERROR and memory.generation >= desired.generation:
+            return _settled(desired, seen, memory, VmState.PAUSED)  # it would only stumble again: the user says when
+        return Plan(memory=memory, state=state, reason=seen.reason, steps=(Step.RESUME,))
+    if memory.reset_serial < desired.reset_serial:
+        memory = replace(memory, reset_serial=desired.reset_serial, reboot_serial=desired.reboot_serial)
+        return Plan(memory=memory, state=state, steps=(Step.RESET,))
+    if memory.reboot_serial < desired.reboot_serial:
+        return Plan(memory=replace(memory, reboot_serial=desired.reboot_serial), state=state, steps=(Step.REBOOT,))
+    return _settled(desired, seen, memory, VmState.RUNNING)
+
+
+def _ended_by_itself(desired: DesiredVm, seen: Seen, memory: Memory, boot_id: str) -> bool:
+    """It ran under this very wish, on this boot of the host, and we know how it ended; else it simply has to be started."""
+    return memory.started_serial == desired.power_serial and memory.started_boot == boot_id and seen.reason in _ENDINGS
+
+
+def _ended(desired: DesiredVm, seen: Seen, memory: Memory, now: float) -> Plan:
+    crashed = seen.state is VmState.CRASHED or seen.reason in _CRASHES
+    state = VmState.CRASHED if crashed else VmState.STOPPED
+    policy = desired.spec.restart_policy
+    if policy is RestartPolicy.NEVER or (policy is RestartPolicy.ON_FAILURE and not crashed):
+        if memory.started_serial != desired.power_serial:  # a crashed domain that is still there, and a new wish to start
+            return Plan(memory=memory, state=state, reason=seen.reason, steps=(Step.DESTROY, *PREPARE, _start(desired)))
+        return _settled(desired, seen, memory, state)
+    if memory.ended_at == 0.0:
+        steady = memory.started_at > 0 and now - memory.started_at >= STEADY_SECONDS
+        restarts = 0 if steady else memory.restarts
+        delay = RESTART_DELAYS_SECONDS[min(restarts, len(RESTART_DELAYS_SECONDS) - 1)]
+        memory = replace(memory, ended_at=now, restarts=restarts, restart_at=now + delay)
+    if now < memory.restart_at:
+        return _settled(desired, seen, memory, state, memory.restart_at - now)
+    memory = replace(memory, restarts=memory.restarts + 1, ended_at=0.0, started_at=0.0)
+    clear = (Step.DESTROY,) if seen.state is VmState.CRASHED else ()
+    return Plan(memory=memory, state=state, reason=seen.reason, steps=(*clear, *PREPARE, _start(desired)))
