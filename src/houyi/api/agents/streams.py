@@ -81,10 +81,13 @@ class LinkStreams:
 
     async def open(self, vm_id: VmId, kind: TunnelKind) -> LinkTunnel:
         self._last += 1
-        tunnel = LinkTunnel(self._last, self._send, lambda number: self._tunnels.pop(number, None))
+        tunnel = LinkTunnel(self._last, self._send, self._forget)
         self._tunnels[self._last] = tunnel
         await self._send(StreamOpen(stream=self._last, vm_id=vm_id, kind=kind))
         return tunnel
+
+    def _forget(self, number: int) -> None:
+        self._tunnels.pop(number, None)
 
     def data(self, message: StreamData) -> None:
         tunnel = self._tunnels.get(message.stream)
