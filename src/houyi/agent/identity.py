@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from websockets.asyncio.client import ClientConnection, connect
 
 from houyi.base.secret_file import write_secret
@@ -155,6 +155,10 @@ def _check_ca(ca_pem: str, wanted: str, leaf_der: bytes) -> None:
         ca = x509.load_pem_x509_certificate(ca_pem.encode())
         if hashlib.sha256(ca.public_bytes(Encoding.DER)).hexdigest()[:32] != wanted:
             raise error
-        x509.load_der_x509_certificate(leaf_der).verify_directly_issued_by(ca)
-    except (ValueError, TypeError, InvalidSignature):
+        leaf = x509.load_der_x509_certificate(leaf_der)
+        leaf.verify_directly_issued_by(ca)
+        # hosts have certificates of the same CA: none of them may pass for the server
+        if ExtendedKeyUsageOID.SERVER_AUTH not in leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value:
+            raise error
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         raise error from None

@@ -129,7 +129,7 @@ class Link:
             if isinstance(welcome, Refused):
                 raise refusal(welcome)
             if not isinstance(welcome, Welcome):
-                raise Failed("link_protocol", f"the server began with {type(welcome).__name__}")
+                raise Failed("server_protocol", f"the server began with {type(welcome).__name__}")
             self._welcomed(welcome)
             self._connection = connection
             streams = Streams(self._consoles, partial(self._send, connection))
@@ -156,7 +156,7 @@ class Link:
     async def _hear(self, connection: _Connection, loop: Loop, streams: Streams) -> None:
         async for data in connection.socket:
             if isinstance(data, str):
-                raise Failed("link_protocol", "the server sent text")
+                raise Failed("server_protocol", "the server sent text")
             self._take(decode_down(data), connection, loop, streams)
         raise Unavailable("server_away", f"the server closed the connection: {connection.socket.close_reason or connection.socket.close_code}")
 
@@ -185,7 +185,7 @@ class Link:
             case Refused():
                 raise refusal(message)
             case _:
-                raise Failed("link_protocol", f"the server sent {type(message).__name__} on the link")
+                raise Failed("server_protocol", f"the server sent {type(message).__name__} on the link")
 
     async def _tell(self, connection: _Connection) -> None:
         """A complete report first, then what changes, and a heartbeat when nothing does."""

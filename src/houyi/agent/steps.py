@@ -87,7 +87,7 @@ class Steps:
         for image in desired.images if desired else ():
             if image.id == vm.spec.image_id:
                 return image
-        raise Unavailable("image_not_ready", f"image {vm.spec.image_id} is not available yet")
+        raise Unavailable("image_awaited", f"image {vm.spec.image_id} is not available yet")
 
     def _networks_of(self, vm: DesiredVm) -> tuple[DesiredNetwork, ...]:
         desired = self._desired()

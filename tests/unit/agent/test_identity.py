@@ -1,0 +1,67 @@
+"""Whom a joining host believes: the holder of a server's certificate of the CA that is named in its token, and nobody else."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from houyi.agent.identity import Identity, JoinTokenText, _check_ca
+from houyi.base.clock import SystemClock
+from houyi.control.ca import Authority
+from houyi.model.errors import Forbidden, Invalid
+from houyi.model.ids import HostId
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority.open(tmp_path / "ca", SystemClock())
+
+
+def server_der(authority: Authority) -> bytes:
+    pem, _ = authority.issue_server(("localhost",))
+    return x509.load_pem_x509_certificate(pem.read_bytes()).public_bytes(Encoding.DER)
+
+
+def test_the_platform_of_the_token_is_believed(authority: Authority) -> None:
+    _check_ca(authority.pem, authority.fingerprint, server_der(authority))
+
+
+def test_another_platform_is_not(authority: Authority, tmp_path: Path) -> None:
+    other = Authority.open(tmp_path / "other", SystemClock())
+    with pytest.raises(Forbidden):
+        _check_ca(other.pem, authority.fingerprint, server_der(other))
+
+
+def test_the_right_ca_in_the_wrong_hands_is_not(authority: Authority, tmp_path: Path) -> None:
+    other = Authority.open(tmp_path / "other", SystemClock())
+    with pytest.raises(Forbidden):
+        _check_ca(authority.pem, authority.fingerprint, server_der(other))
+
+
+def test_a_host_cannot_pass_for_the_server(authority: Authority, tmp_path: Path) -> None:
+    certificate = authority.issue_host(HostId("h"), Identity(tmp_path / "host").request())
+    with pytest.raises(Forbidden):
+        _check_ca(authority.pem, authority.fingerprint, x509.load_pem_x509_certificate(certificate.encode()).public_bytes(Encoding.DER))
+
+
+def test_the_key_stays_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    identity = Identity(tmp_path / "host")
+    first, key = identity.request(), identity.key_path.read_bytes()
+    assert identity.key_path.stat().st_mode & 0o777 == 0o600
+    assert first != ""
+    identity.request()
+    assert identity.key_path.read_bytes() == key
+    assert not identity.joined
+
+
+@pytest.mark.parametrize("text", ["", "hyj", "hy_a_b_c", "hyj_id_short_secret", f"hyj_id_{'0' * 32}_"])
+def test_what_is_no_join_token(text: str) -> None:
+    with pytest.raises(Invalid):
+        JoinTokenText.parse(text)
+
+
+def test_a_secret_may_hold_what_it_likes() -> None:
+    fingerprint = hashlib.sha256(b"").hexdigest()[:32]
+    assert JoinTokenText.parse(f" hyj_id_{fingerprint}_a_b-c\n") == JoinTokenText("id", fingerprint, "a_b-c")
