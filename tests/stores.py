@@ -1,0 +1,79 @@
+"""Stores for tests: empty ones on SQLite and on PostgreSQL, made quickly by copying one that is migrated already."""
+
+import asyncio
+import itertools
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from houyi.store.store import Store
+from postgres import Postgres, running_postgres
+
+ENGINES = ("sqlite", "postgres")
+
+NewUrl = Callable[[str], str]
+"""engine -> the URL of a fresh, empty, migrated database."""
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server of this test run; a crash of the machine may lose its data."""
+    with running_postgres() as server:
+        yield server
+
+
+async def _migrate(url: str) -> None:
+    store = await Store.open(url)
+    await store.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "houyi.db"
+    asyncio.run(_migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres) -> str:
+    postgres.sql("CREATE DATABASE template_houyi")
+    asyncio.run(_migrate(postgres.url("template_houyi")))
+    return "template_houyi"
+
+
+@pytest.fixture
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewUrl]:
+    made: list[tuple[Postgres, str]] = []
+
+    def new(engine: str) -> str:
+        name = f"houyi_{next(_numbers)}"
+        if engine == "sqlite":
+            path = tmp_path / f"{name}.db"
+            shutil.copy(request.getfixturevalue("sqlite_template"), path)
+            return f"sqlite:///{path}"
+        server: Postgres = request.getfixturevalue("postgres")
+        server.sql(f"CREATE DATABASE {name} TEMPLATE {request.getfixturevalue('postgres_template')} STRATEGY file_copy")
+        made.append((server, name))
+        return server.url(name)
+
+    yield new
+    for server, name in made:
+        server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=ENGINES)
+def store_url(request: pytest.FixtureRequest, new_url: NewUrl) -> str:
+    """An empty database, on both engines in turn."""
+    return new_url(request.param)
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Store]:
+    """An empty store, on both engines in turn."""
+    opened = await Store.open(store_url)
+    yield opened
+    await opened.close()
