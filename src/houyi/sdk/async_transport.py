@@ -1,0 +1,101 @@
+"""The async twin of transport.py, over the same core."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from houyi.sdk.core import PATIENT, USUAL, Params, Server, parse_line, pause_after, request, texts
+from houyi.sdk.problems import content_of
+
+
+class AsyncTransport:
+    """A pool of connections to one server, with one token; close it, or use it as an async context manager."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """:raise Invalid: `url_invalid`: it is no http(s) URL."""
+        self.server = Server.of(url, token)
+        self._sleep = sleep
+        self._http = httpx2.AsyncClient(headers=self.server.headers, timeout=USUAL, transport=transport, trust_env=self.server.through_proxy)
+
+    async def request(
+        self, method: str, where: str, *, body: object | None = None, params: Params | None = None, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        """The answer's JSON; None when it has no content.
+
+        :raise HouyiError: what the server refused, by its class. :raise Unavailable: `server_unreachable`.
+        """
+        asked = request(method, where, body, params, headers)
+        attempt = 0
+        while True:
+            try:
+                answer = await self._http.request(method, self.server.url + where, content=asked.content, params=asked.params, headers=asked.headers)
+            except httpx2.TransportError as error:
+                pause = pause_after(asked, attempt, error)
+                if pause is None:
+                    raise self.server.unreachable(error) from None
+            else:
+                pause = pause_after(asked, attempt, answer.status_code)
+                if pause is None:
+                    return content_of(answer.status_code, answer.content)
+            await self._sleep(pause)
+            attempt += 1
+
+    async def pages(self, where: str, *, params: Params | None = None) -> AsyncIterator[Any]:
+        """Every page of a list, one after another: {"items", "revision", "next"}."""
+        asked = dict(params or {})
+        while True:
+            page = await self.request("GET", where, params=asked)
+            yield page
+            if not page.get("next"):
+                return
+            asked["page"] = page["next"]
+
+    async def lines(self, where: str, *, params: Params | None = None) -> AsyncIterator[Any]:
+        """What a stream of JSON lines brings, until it ends. :raise HouyiError: as `request`."""
+        try:
+            async with self._http.stream("GET", self.server.url + where, params=texts(params), timeout=PATIENT) as answer:
+                if answer.status_code >= 400:
+                    content_of(answer.status_code, await answer.aread())
+                async for line in answer.aiter_lines():
+                    value = parse_line(line)
+                    if value is not None:
+                        yield value
+        except httpx2.TransportError as error:
+            raise self.server.unreachable(error) from None
+
+    async def content(self, where: str) -> bytes:
+        """An answer as it is, whatever its type. :raise HouyiError: as `request`."""
+        try:
+            answer = await self._http.get(self.server.url + where)
+        except httpx2.TransportError as error:
+            raise self.server.unreachable(error) from None
+        if answer.status_code >= 400:
+            content_of(answer.status_code, answer.content)
+        return answer.content
+
+    async def upload(self, where: str, chunks: AsyncIterable[bytes], *, headers: Mapping[str, str]) -> Any:
+        """PUT a body of any size as it comes. Never repeated here: the caller knows where it may go on. :raise HouyiError: as `request`."""
+        try:
+            answer = await self._http.put(self.server.url + where, content=chunks, headers=dict(headers), timeout=PATIENT)
+        except httpx2.TransportError as error:
+            raise self.server.unreachable(error) from None
+        return content_of(answer.status_code, answer.content)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
