@@ -207,12 +207,9 @@ class Loop:
                 raise
             except HouyiError as error:
                 log.warning("step_failed", step=step.value, code=error.code, detail=error.detail)
-                self._ledger.keep(desired.id, failed(desired, self._ledger.memories.get(desired.id, answer.memory), error.problem))
-                return True
+                return self._failed(desired, domain, answer, served, error)
             except OSError as error:
-                refusal = Failed("host_io_failed", f"{SHOWN[step][1]}: {error}")
-                self._ledger.keep(desired.id, failed(desired, self._ledger.memories.get(desired.id, answer.memory), refusal.problem))
-                return True
+                return self._failed(desired, domain, answer, served, Failed("host_io_failed", f"{SHOWN[step][1]}: {error}"))
             finally:
                 served.step = served.step_task = None
             memory = self._ledger.memories.get(desired.id, answer.memory)
@@ -223,6 +220,17 @@ class Loop:
                     detail = f"restart {restarts} by the policy {desired.spec.restart_policy.value}"
                     self._reports.happened(Happening(vm_id=desired.id, kind="restarted", detail=detail, at=self._clock.now()))
         return True
+
+    def _failed(self, desired: DesiredVm, domain: DomainSeen | None, answer: Plan, served: _Served, error: HouyiError) -> bool:
+        """Write it down and plan again; only a deletion is tried again by itself, since nobody can wish for it anew.
+
+        :raise Unavailable: that deletion, later.
+        """
+        self._ledger.keep(desired.id, failed(desired, self._ledger.memories.get(desired.id, answer.memory), error.problem))
+        if not desired.deleted:
+            return True
+        self._report(desired, domain, answer, served)
+        raise Unavailable(error.code, error.detail) from error
 
     async def _ask_guest(self, vm_id: VmId, served: _Served, domain: DomainSeen | None) -> None:
         if domain is None or domain.state is not VmState.RUNNING or domain.guest_agent is not GuestAgent.CONNECTED:

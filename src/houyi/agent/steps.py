@@ -73,14 +73,15 @@ class Steps:
         for network in desired.networks:
             async with self._network_locks.setdefault(network.id, asyncio.Lock()):
                 await self._ports.networks.ensure(network)
+        known = {vm.id for vm in desired.vms}
+        if not (await self._ports.disks.vms() <= known and memories.keys() <= known):
+            return  # a VM that the server does not know (an older store was restored?) may need any network and any image
         for network_id in await self._ports.networks.seen() - wanted:
             await self._ports.networks.remove(network_id)
         used = {vm.spec.image_id for vm in desired.vms} | {image.id for image in desired.images}
-        known = {vm.id for vm in desired.vms}
-        if await self._ports.disks.vms() <= known and memories.keys() <= known:  # an unknown VM's disk may need any image
-            for image_id in await self._ports.disks.images() - used:
-                if image_id not in self._fetches:
-                    await self._ports.disks.remove_image(image_id)
+        for image_id in await self._ports.disks.images() - used:
+            if image_id not in self._fetches:
+                await self._ports.disks.remove_image(image_id)
 
     def _image_of(self, vm: DesiredVm) -> DesiredImage:
         desired = self._desired()
