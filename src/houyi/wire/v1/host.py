@@ -1,0 +1,85 @@
+"""Hosts as JSON; administrators see them."""
+
+from pydantic import Field
+
+from houyi.model.host import Accelerator, HostState, effective_host
+from houyi.model.host import Host as ModelHost
+from houyi.wire.v1.shape import Asked, Bool, Id, Labels, Page, Revision, Shown, Time, rfc3339, rfc3339_or_none
+
+
+class HostUpdate(Asked):
+    """What to change; a field that is missing or null stays."""
+
+    cordoned: Bool | None = Field(None, description="True: no new VMs come here.")
+    labels: Labels | None = Field(None, description="Replaces all labels.")
+
+
+class HostAccelerator(Shown):
+    accelerator: Accelerator
+    verdict: str = Field(description="native, slow, emulated, broken, hang, absent or denied.")
+    reason: str
+    exit_ns: dict[str, int] = Field(description="Nanoseconds that a VM exit costs, by kind; empty where KVM does not run.")
+    loop_ns: float
+
+
+class HostFacts(Shown):
+    hostname: str
+    boot_id: str
+    agent_version: str
+    qemu_version: str
+    libvirt_version: str
+    kernel: str
+    cpu_model: str
+    cpus: int
+    memory_mib: int
+    disk_gib: int
+    numa_nodes: int
+    hugepages: dict[str, int] = Field(description="Page size in KiB to number of pages.")
+    accelerator: HostAccelerator
+    cpu_features: list[str]
+    machine_types: list[str]
+    firmwares: list[str]
+
+
+class HostLoad(Shown):
+    vms_running: int
+    memory_free_mib: int
+    disk_free_gib: int
+    load1: float
+    libvirt_connected: bool
+
+
+class Host(Shown):
+    id: Id
+    name: str
+    state: HostState
+    cordoned: bool
+    labels: dict[str, str]
+    facts: HostFacts | None
+    load: HostLoad | None
+    capacity: dict[str, int] = Field(description="Resource class to what it has.")
+    claimed: dict[str, int] = Field(description="Resource class to what VMs claim.")
+    created_at: Time
+    last_seen_at: Time | None
+    revision: Revision
+
+
+class HostPage(Page[Host]):
+    """A page of hosts."""
+
+
+def show_host(host: ModelHost) -> Host:
+    return Host(
+        id=host.id,
+        name=host.name,
+        state=effective_host(host),
+        cordoned=host.cordoned,
+        labels=dict(host.labels),
+        facts=HostFacts.model_validate(host.facts, from_attributes=True) if host.facts else None,
+        load=HostLoad.model_validate(host.load, from_attributes=True) if host.load else None,
+        capacity=dict(host.capacity),
+        claimed=dict(host.claimed),
+        created_at=rfc3339(host.created_at),
+        last_seen_at=rfc3339_or_none(host.last_seen_at),
+        revision=host.revision,
+    )
