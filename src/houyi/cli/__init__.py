@@ -1,1 +1,1 @@
-"""The room cli: see docs/ARCHITECTURE.md."""
+"""Commands for people, one file a noun, over the public API only: whatever the CLI can do, anybody can do."""

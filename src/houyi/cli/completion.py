@@ -1,0 +1,49 @@
+"""`houyi completion`: the shell completes commands and options."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from houyi.cli.output import Format, note, write_data
+from houyi.cli.session import COMMON, Common
+from houyi.model.errors import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Shell = Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Which shell.")]
+
+
+def completion_app(whole: "Callable[[], App]") -> App:
+    """The sub-app; `whole` gives the command tree that is completed, once it is complete itself."""
+    app = App(name="completion", help="Completion of commands and options in bash, zsh and fish.")
+
+    @app.command
+    def show(shell: Shell, /, *, common: Common = COMMON) -> None:
+        """Print the completion script of a shell."""
+        script = whole().generate_completion(prog_name="houyi", shell=shell)
+        if common.output is Format.TABLE:
+            print(script)  # noqa: T201 - what was asked for
+        else:
+            write_data({"shell": shell, "script": script}, common.output)
+
+    @app.command
+    def install(
+        shell: Shell,
+        /,
+        *,
+        file: Annotated[Path | None, Parameter(help="Where the script goes; by default where the shell looks for it.", show_default=False)] = None,
+        common: Common = COMMON,
+    ) -> None:
+        """Install the completion script of a shell for this user."""
+        try:
+            where = whole().install_completion(shell=shell, output=file, add_to_startup=file is None)
+        except OSError as error:
+            raise Failed("file_unwritable", f"cannot write {error.filename}: {error.strerror}") from None
+        if common.output is Format.TABLE:
+            note(f"completion for {shell} is in {where}: it works in new shells")
+        else:
+            write_data({"shell": shell, "file": str(where)}, common.output)
+
+    return app

@@ -1,0 +1,94 @@
+"""Where the CLI finds the API and its token: environment, then the login file, then this machine's own server.
+
+A token is never an argument: arguments are seen by everybody on the machine. The login file is the user's alone (0600, in a folder of 0700).
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from houyi.model.errors import Failed, Unauthenticated
+
+URL_VARIABLE = "HOUYI_API_URL"
+TOKEN_VARIABLE = "HOUYI_API_TOKEN"  # noqa: S105 - the name of a variable
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    url: str
+    token: str
+    origin: str
+    """Where it was found, for messages."""
+
+
+def login_file() -> Path:
+    """`$XDG_CONFIG_HOME/houyi/login.json`, by default under ~/.config."""
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "houyi" / "login.json"
+
+
+def save_login(url: str, token: str) -> Path:
+    """Write the login file so that it is at no moment readable by others. :raise Failed: `login_file_unwritable`."""
+    path = login_file()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"url": url, "token": token}, file)
+        fresh.replace(path)
+    except OSError as error:
+        raise Failed("login_file_unwritable", f"cannot write {path}: {error.strerror}") from None
+    return path
+
+
+def find_login(asked_url: str = "") -> Login:
+    """Url and token, each from the first place that has it. A saved token is only sent to the server that it was saved for.
+
+    :param asked_url: from the command line; empty: not given.
+    :raise Unauthenticated: `not_logged_in`, `login_file_bad`.
+    """
+    url = asked_url or os.environ.get(URL_VARIABLE, "")
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    if token and url:
+        return Login(_bare(url), token, f"${TOKEN_VARIABLE}")
+    saved = _saved()
+    if saved is not None and not token and (not url or _bare(url) == saved.url):
+        return saved
+    if saved is not None and token and not url:
+        return Login(saved.url, token, f"${TOKEN_VARIABLE}")
+    return _of_this_machine(_bare(url) if url else "", token)
+
+
+def _saved() -> Login | None:
+    path = login_file()
+    try:
+        raw = json.loads(path.read_text())
+        return Login(_bare(str(raw["url"])), str(raw["token"]), str(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise Unauthenticated("login_file_bad", f"{path} cannot be read: `houyi login` writes it anew") from None
+
+
+def _of_this_machine(url: str, token: str) -> Login:
+    """The server that runs here, with the administrator's token that its first start left for root."""
+    from houyi.base.config import Settings  # slow to import, and only needed here
+
+    settings = Settings()
+    scheme = "https" if settings.server.api_tls_cert else "http"
+    own = f"{scheme}://{settings.server.api_host}:{settings.server.api_port}"
+    if token:
+        return Login(url or own, token, f"${TOKEN_VARIABLE}")
+    path = settings.state_dir / "admin.token"
+    try:
+        if not url or url == own:
+            return Login(own, path.read_text().strip(), str(path))
+    except OSError:
+        pass
+    raise Unauthenticated("not_logged_in", f"not logged in to {url or own}: `houyi login {url or 'URL'}`, or set {URL_VARIABLE} and {TOKEN_VARIABLE}") from None
+
+
+def _bare(url: str) -> str:
+    return url.rstrip("/")

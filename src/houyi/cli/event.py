@@ -1,0 +1,79 @@
+"""`houyi event`: what happened, in order."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from houyi.cli.output import Column, Format, Row, console_on, show_list, table_of, write_line
+from houyi.cli.session import COMMON, Common, connect, dig, everything
+from houyi.cli.watch import changes
+from houyi.sdk.paths import path
+
+if TYPE_CHECKING:
+    from houyi.sdk.transport import Transport
+
+app = App(name="event", help="What happened to VMs, images and hosts: never altered, oldest first.")
+
+COLUMNS: Sequence[Column] = (
+    Column("WHEN", lambda event: when(event["at"])),
+    Column("KIND", lambda event: str(event["kind"])),
+    Column("TARGET", lambda event: str(dig(event, "target_name") or event["target_id"])),
+    Column("WHAT", lambda event: str(dig(event, "detail"))),
+    Column("BY", lambda event: str(dig(event, "actor") or "-")),
+)
+
+
+def when(at: float) -> str:
+    """The moment on this machine's clock, to the second."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+@app.command(name="list")
+def list_events(
+    *,
+    target: Annotated[str, Parameter(help="Only those of this VM, image or host (its id).")] = "",
+    kind: Annotated[str, Parameter(help="Only this kind, such as vm.state.")] = "",
+    common: Common = COMMON,
+) -> None:
+    """List events, oldest first."""
+    with connect(common) as api:
+        show_events(api, common, target=target, kind=kind)
+
+
+@app.command
+def watch(
+    *,
+    target: Annotated[str, Parameter(help="Only those of this VM, image or host (its id).")] = "",
+    kind: Annotated[str, Parameter(help="Only this kind, such as vm.state.")] = "",
+    common: Common = COMMON,
+) -> None:
+    """Show events as they happen, until interrupted; with -o json one a line."""
+    with connect(common) as api:
+        show_events(api, common, watch=True, target=target, kind=kind)
+
+
+def show_events(api: "Transport", common: Common, *, watch: bool = False, target: str = "", kind: str = "") -> None:
+    """What there is, or (watching) what comes from now on."""
+    params = {name: value for name, value in {"target": target, "kind": kind}.items() if value}
+    if not watch:
+        show_list(everything(api, path("events"), **params), COLUMNS, common.output, empty="no events")
+        return
+    began = time.time()
+    for change in changes(api, path("events"), **params):
+        event = change["object"]
+        if change["change"] == "changed" or (change["change"] == "present" and event["at"] >= began):
+            _show_one(event, common)
+
+
+def _show_one(event: Row, common: Common) -> None:
+    if common.output is not Format.TABLE:
+        write_line(event)
+        return
+    import sys
+
+    line = table_of([event], COLUMNS)
+    line.show_header = False
+    console_on(sys.stdout).print(line)

@@ -1,0 +1,143 @@
+"""`houyi host`: the machines that VMs run on."""
+
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from houyi.cli import join_token
+from houyi.cli.asking import sure
+from houyi.cli.changed import told
+from houyi.cli.output import Column, Row, show_list, show_object
+from houyi.cli.quantities import parse_pairs, show_age, show_bytes, show_gib, show_mib, show_pairs
+from houyi.cli.session import COMMON, Common, connect, dig, everything
+from houyi.model.errors import Invalid
+from houyi.sdk.paths import path
+
+app = App(name="host", help="The machines that VMs run on: see what they can do, cordon, label, let new ones join.")
+
+Name = Annotated[str, Parameter(help="Name or id of the host.")]
+
+
+def _share(host: Row, resource: str) -> str:
+    return f"{dig(host, f'claimed.{resource}', 0)}/{dig(host, f'capacity.{resource}', 0)}"
+
+
+def _memory(host: Row) -> str:
+    return f"{show_mib(dig(host, 'claimed.memory_mib', 0))}/{show_mib(dig(host, 'capacity.memory_mib', 0))}"
+
+
+def columns(now: float) -> Sequence[Column]:
+    return (
+        Column("NAME", lambda host: str(host["name"])),
+        Column("STATE", lambda host: str(host["state"]), paint=True),
+        Column("ACCELERATOR", lambda host: str(dig(host, "facts.accelerator.accelerator") or "-")),
+        Column("VMS", lambda host: str(dig(host, "load.vms_running", "-")), right=True),
+        Column("VCPUS", lambda host: _share(host, "vcpu"), right=True),
+        Column("MEMORY", _memory, right=True),
+        Column("LOAD", lambda host: str(dig(host, "load.load1", "-")), right=True),
+        Column("SEEN", lambda host: show_age(dig(host, "last_seen_at", 0.0), now), right=True),
+    )
+
+
+@app.command(name="list")
+def list_hosts(*, common: Common = COMMON) -> None:
+    """List hosts; claimed/there of vCPUs and memory."""
+    with connect(common) as api:
+        rows = everything(api, path("hosts"))
+    show_list(rows, columns(time.time()), common.output, empty="no hosts: `houyi host join-token` lets one join")
+
+
+@app.command
+def show(name: Name, /, *, common: Common = COMMON) -> None:
+    """Show what a host is and can do: its accelerator with the reason, and what a VM exit costs there."""
+    with connect(common) as api:
+        host = api.request("GET", path("hosts", name))
+    facts = [
+        ("name", str(host["name"])),
+        ("id", str(host["id"])),
+        ("state", str(host["state"])),
+        ("accelerator", str(dig(host, "facts.accelerator.accelerator"))),
+        ("because", str(dig(host, "facts.accelerator.reason"))),
+        ("VM exit", exits(dig(host, "facts.accelerator.exit_ns", {}))),
+        ("cpu", f"{dig(host, 'facts.cpus')} x {dig(host, 'facts.cpu_model')}" if host.get("facts") else ""),
+        ("memory", _bytes(host, "facts.memory_mib", show_mib)),
+        ("disk", _bytes(host, "facts.disk_gib", show_gib)),
+        ("numa nodes", str(dig(host, "facts.numa_nodes"))),
+        ("huge pages", ", ".join(f"{count} of {show_bytes(int(kib) * 1024)}" for kib, count in dig(host, "facts.hugepages", {}).items())),
+        ("firmwares", ", ".join(dig(host, "facts.firmwares", []))),
+        ("qemu", str(dig(host, "facts.qemu_version"))),
+        ("libvirt", str(dig(host, "facts.libvirt_version")) + ("" if dig(host, "load.libvirt_connected", True) else " (does not answer)")),
+        ("kernel", str(dig(host, "facts.kernel"))),
+        ("agent", str(dig(host, "facts.agent_version"))),
+        ("VMs running", str(dig(host, "load.vms_running"))),
+        ("vcpus claimed", _share(host, "vcpu")),
+        ("memory claimed", _memory(host)),
+        ("disk claimed", f"{show_gib(dig(host, 'claimed.disk_gib', 0))}/{show_gib(dig(host, 'capacity.disk_gib', 0))}"),
+        ("load", str(dig(host, "load.load1"))),
+        ("labels", show_pairs(dig(host, "labels", {}))),
+        ("last seen", show_age(dig(host, "last_seen_at", 0.0), time.time())),
+        ("age", show_age(dig(host, "created_at", 0.0), time.time())),
+    ]
+    show_object(host, facts, common.output)
+
+
+def exits(by_kind: Row) -> str:
+    """'cpuid 1200 ns, mmio 3400 ns'; empty where KVM does not run."""
+    return ", ".join(f"{kind} {ns} ns" for kind, ns in sorted(by_kind.items()))
+
+
+def _bytes(host: Row, dotted: str, show_unit: "object") -> str:
+    value = dig(host, dotted, 0)
+    return show_unit(value) if value and callable(show_unit) else ""
+
+
+@app.command
+def cordon(name: Name, /, *, common: Common = COMMON) -> None:
+    """Let no new VMs come to a host; those that are there stay."""
+    _change(name, {"cordoned": True}, f"host {name} takes no new VMs", common)
+
+
+@app.command
+def uncordon(name: Name, /, *, common: Common = COMMON) -> None:
+    """Let new VMs come to a host again."""
+    _change(name, {"cordoned": False}, f"host {name} takes new VMs", common)
+
+
+@app.command
+def label(
+    name: Name,
+    labels: Annotated[tuple[str, ...], Parameter(help="KEY=VALUE sets a label, KEY- removes it.")],
+    /,
+    *,
+    common: Common = COMMON,
+) -> None:
+    """Set and remove labels of a host."""
+    if not labels:
+        raise Invalid("nothing_to_change", "no label was given: KEY=VALUE sets one, KEY- removes it")
+    gone = {text[:-1] for text in labels if text.endswith("-") and "=" not in text}
+    try:
+        new = parse_pairs(text for text in labels if "=" in text or not text.endswith("-"))
+    except ValueError as wrong:
+        raise Invalid("label_malformed", str(wrong)) from None
+    with connect(common) as api:
+        host = api.request("GET", path("hosts", name))
+        kept = {key: value for key, value in {**dig(host, "labels", {}), **new}.items() if key not in gone}
+        told(api.request("PATCH", path("hosts", name), body={"labels": kept}), f"host {name}: {show_pairs(kept)}", common)
+
+
+def _change(name: str, body: dict[str, bool], text: str, common: Common) -> None:
+    with connect(common) as api:
+        told(api.request("PATCH", path("hosts", name), body=body), text, common)
+
+
+@app.command
+def remove(name: Name, /, *, yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False, common: Common = COMMON) -> None:
+    """Forget a host without VMs; its certificate is refused from now on."""
+    sure(f"remove host {name!r}?", yes)
+    with connect(common) as api:
+        told(api.request("DELETE", path("hosts", name)), f"host {name} is removed", common)
+
+
+app.command(join_token.app)

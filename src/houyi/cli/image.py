@@ -1,0 +1,181 @@
+"""`houyi image`: disk images. Building images on this machine is `houyi image build`, which the front door adds."""
+
+import hashlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from houyi.cli.asking import sure
+from houyi.cli.output import Column, Format, note, show_list, show_object, write_data
+from houyi.cli.progress import Shown, follow, shown
+from houyi.cli.quantities import show_age, show_bytes
+from houyi.cli.session import COMMON, WAITING, Common, Waiting, connect, dig, everything
+from houyi.model.errors import Conflict, Failed, Invalid, Unavailable
+from houyi.model.image import DiskFormat
+from houyi.sdk.paths import path
+
+if TYPE_CHECKING:
+    from houyi.sdk.transport import Transport
+
+app = App(name="image", help="Disk images that VMs start from: import, see, delete.")
+
+Name = Annotated[str, Parameter(help="Name or id of the image.")]
+
+_CHUNK_BYTES = 1 << 20
+_RESUMES = 5
+"""Times that a broken upload is gone on with before it is left to the user."""
+
+
+def columns(now: float) -> Sequence[Column]:
+    return (
+        Column("NAME", lambda image: str(image["name"])),
+        Column("STATE", lambda image: str(image["state"]), paint=True),
+        Column("FORMAT", lambda image: str(dig(image, "format") or "-")),
+        Column("SIZE", lambda image: show_bytes(dig(image, "size_bytes", 0)), right=True),
+        Column("DISK", lambda image: show_bytes(dig(image, "virtual_size_bytes", 0)), right=True),
+        Column("OS", lambda image: str(dig(image, "os") or "-")),
+        Column("PUBLIC", lambda image: "yes" if image.get("public") else "no"),
+        Column("AGE", lambda image: show_age(dig(image, "created_at", 0.0), now), right=True),
+    )
+
+
+@app.command(name="list")
+def list_images(*, common: Common = COMMON) -> None:
+    """List images, one's own and public ones."""
+    with connect(common) as api:
+        rows = everything(api, path("images"))
+    show_list(rows, columns(time.time()), common.output, empty="no images: `houyi image import NAME --file PATH`, or `houyi image build tiny`")
+
+
+@app.command
+def show(name: Name, /, *, common: Common = COMMON) -> None:
+    """Show everything about an image."""
+    with connect(common) as api:
+        image = api.request("GET", path("images", name))
+    facts = [
+        ("name", str(image["name"])),
+        ("id", str(image["id"])),
+        ("state", str(image["state"])),
+        ("error", f"{dig(image, 'error.detail')} ({dig(image, 'error.code')})" if image.get("error") else ""),
+        ("format", str(dig(image, "format"))),
+        ("size", show_bytes(dig(image, "size_bytes", 0))),
+        ("disk", show_bytes(dig(image, "virtual_size_bytes", 0))),
+        ("received", show_bytes(dig(image, "received_bytes", 0))),
+        ("sha256", str(dig(image, "sha256"))),
+        ("from", str(dig(image, "url") or "an upload")),
+        ("os", str(dig(image, "os"))),
+        ("public", "yes" if image.get("public") else "no"),
+        ("age", show_age(dig(image, "created_at", 0.0), time.time())),
+    ]
+    show_object(image, facts, common.output)
+
+
+@app.command(name="import")
+def import_image(
+    name: Annotated[str, Parameter(help="Name of the new image, or of one whose upload broke off.")],
+    /,
+    *,
+    file: Annotated[Path | None, Parameter(help="A disk image on this machine, to be uploaded.")] = None,
+    url: Annotated[str, Parameter(help="An http(s) URL, to be downloaded by the server.")] = "",
+    format: Annotated[DiskFormat | None, Parameter(help="What it is; without it, it is detected from its first bytes.")] = None,
+    sha256: Annotated[str, Parameter(help="Its expected SHA-256; for a file it is computed when not given.")] = "",
+    os: Annotated[str, Parameter(help="What is in it, as a hint: debian, tiny, windows ...")] = "",
+    public: Annotated[bool, Parameter(negative=(), help="Let every project use it (administrators only).")] = False,
+    waiting: Waiting = WAITING,
+    common: Common = COMMON,
+) -> None:
+    """Import an image from a file or a URL. An upload that broke off is gone on with when the same command is given again."""
+    if (file is None) == (not url):
+        raise Invalid("image_source", "say where the image comes from: either --file PATH or --url URL")
+    spec = {"name": name, "url": url, "format": format, "sha256": sha256.lower(), "os": os, "public": public}
+    if file is not None:
+        spec["sha256"] = spec["sha256"] or _digest(file)
+    body = {key: value for key, value in spec.items() if value}
+    with connect(common) as api:
+        if file is None:
+            operation = follow(api, api.request("POST", path("images"), body=body), waiting, f"import {name}")
+        else:
+            operation = _upload(api, name, body, file, waiting)
+        if common.output is not Format.TABLE:
+            write_data(operation, common.output)
+        elif waiting.wait:
+            note(f"{name} is available: `houyi vm create NAME --image {name} --type c1.small`")
+
+
+def _upload(api: "Transport", name: str, body: dict[str, Any], file: Path, waiting: Waiting) -> dict[str, Any]:
+    operation = _registered(api, name, body)
+    where = path("images", str(operation["target_id"]))
+    size = file.stat().st_size
+    with shown(f"upload {name}") as bar:
+        for attempt in range(_RESUMES):
+            offset = int(dig(api.request("GET", where), "received_bytes", 0))
+            try:
+                headers = {
+                    "Content-Length": str(size - offset),
+                    "Content-Type": "application/octet-stream",
+                    "Content-Range": f"bytes {offset}-{size - 1}/{size}",
+                }
+                api.upload(f"{where}/content", _chunks(file, offset, size, bar), headers=headers)
+                break
+            except Unavailable as broken:
+                if attempt == _RESUMES - 1:
+                    raise Failed("upload_broken", f"the upload broke off ({broken.detail}): give the same command again to go on") from None
+                time.sleep(1.0 + attempt)
+    return follow(api, api.request("GET", path("operations", str(operation["id"]))), waiting, f"import {name}")
+
+
+def _registered(api: "Transport", name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The import's operation: a new one, or that of the same image whose upload broke off."""
+    try:
+        return dict(api.request("POST", path("images"), body=body))
+    except Conflict as taken:
+        if taken.code != "name_taken":
+            raise
+        image = api.request("GET", path("images", name))
+        same = image["state"] == "waiting" and dig(image, "expected_sha256", dig(image, "sha256")) == body["sha256"]
+        open_ones = everything(api, path("operations"), target=str(image["id"]), open=True) if same else []
+        if not open_ones:
+            raise
+        note(f"going on with {name} at {show_bytes(dig(image, 'received_bytes', 0))}")
+        return open_ones[0]
+
+
+def _chunks(file: Path, offset: int, size: int, bar: Shown) -> Iterator[bytes]:
+    with file.open("rb") as source:
+        source.seek(offset)
+        while data := source.read(_CHUNK_BYTES):
+            yield data
+            offset += len(data)
+            bar.update(offset / max(size, 1), f"{show_bytes(offset)} of {show_bytes(size)}" if sys.stderr.isatty() else "sending")
+
+
+def _digest(file: Path) -> str:
+    """:raise Failed: `file_unreadable`."""
+    try:
+        with file.open("rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as error:
+        raise Failed("file_unreadable", f"cannot read {file}: {error.strerror}") from None
+
+
+@app.command
+def delete(
+    name: Name,
+    /,
+    *,
+    yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False,
+    waiting: Waiting = WAITING,
+    common: Common = COMMON,
+) -> None:
+    """Delete an image that no VM was made from."""
+    sure(f"delete image {name!r}?", yes)
+    with connect(common) as api:
+        operation = follow(api, api.request("DELETE", path("images", name)), waiting, f"delete {name}")
+    if common.output is not Format.TABLE:
+        write_data(operation, common.output)
+    elif waiting.wait:
+        note(f"{name} is deleted")

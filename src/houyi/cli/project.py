@@ -1,0 +1,54 @@
+"""`houyi project`: to whom things belong."""
+
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from houyi.cli.asking import sure
+from houyi.cli.changed import told
+from houyi.cli.output import Column, show_list
+from houyi.cli.quantities import show_age
+from houyi.cli.session import COMMON, Common, connect, everything
+from houyi.sdk.paths import path
+
+app = App(name="project", help="Projects: every VM, image, key and token belongs to one (administrators only).")
+
+
+def columns(now: float) -> Sequence[Column]:
+    return (
+        Column("NAME", lambda project: str(project["name"])),
+        Column("ID", lambda project: str(project["id"])),
+        Column("AGE", lambda project: show_age(project["created_at"], now), right=True),
+    )
+
+
+@app.command(name="list")
+def list_projects(*, common: Common = COMMON) -> None:
+    """List projects."""
+    with connect(common) as api:
+        rows = everything(api, path("projects"))
+    show_list(rows, columns(time.time()), common.output, empty="no projects that you may see")
+
+
+@app.command
+def create(name: Annotated[str, Parameter(help="Name of the new project.")], /, *, common: Common = COMMON) -> None:
+    """Create a project."""
+    with connect(common) as api:
+        project = api.request("POST", path("projects"), body={"name": name})
+    told(project, f"project {name} is made: `houyi token create NAME --project {name}` gives somebody access", common)
+
+
+@app.command
+def delete(
+    name: Annotated[str, Parameter(help="Name or id of the project.")],
+    /,
+    *,
+    yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False,
+    common: Common = COMMON,
+) -> None:
+    """Delete an empty project with its tokens and keys."""
+    sure(f"delete project {name!r} with its tokens and keys?", yes)
+    with connect(common) as api:
+        told(api.request("DELETE", path("projects", name)), f"project {name} is deleted", common)

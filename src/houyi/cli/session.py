@@ -1,0 +1,82 @@
+"""What every command shares: the options that all have, and the way to the API.
+
+Commands speak to the API in its own JSON, so that `-o json` prints exactly what the API answered, also fields that this CLI does not know yet.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter, Token
+
+from houyi.cli.credentials import URL_VARIABLE, find_login
+from houyi.cli.output import Format
+from houyi.cli.quantities import parse_disk_gib, parse_memory_mib, parse_seconds
+
+if TYPE_CHECKING:
+    from houyi.sdk.transport import Transport
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Common:
+    """Options of every command."""
+
+    output: Annotated[Format, Parameter(alias="-o", help="table for people; json or yaml: exactly what the API answered.")] = Format.TABLE
+    api_url: Annotated[
+        str,
+        Parameter(name="--api-url", env_var=URL_VARIABLE, help="The server; by default the one of `houyi login`, else this machine's own.", show_default=False),
+    ] = ""
+
+
+COMMON = Common()
+
+
+def _seconds(kind: type, tokens: Sequence[Token]) -> float:
+    return parse_seconds(tokens[0].value)
+
+
+def _memory(kind: type, tokens: Sequence[Token]) -> int:
+    return parse_memory_mib(tokens[0].value)
+
+
+def _disk(kind: type, tokens: Sequence[Token]) -> int:
+    return parse_disk_gib(tokens[0].value)
+
+
+Seconds = Annotated[float, Parameter(converter=_seconds)]
+MemoryMib = Annotated[int, Parameter(converter=_memory)]
+DiskGib = Annotated[int, Parameter(converter=_disk)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Options of commands that start an operation."""
+
+    wait: Annotated[bool, Parameter(help="Stay until it is done, with its progress on stderr.")] = True
+    timeout: Annotated[Seconds, Parameter(help="How long to stay at most; the operation goes on afterwards.", show_default=lambda s: f"{s:.0f}s")] = 600.0
+
+
+WAITING = Waiting()
+
+
+def connect(common: Common) -> "Transport":
+    """A connection to the API as the user who is logged in. :raise Unauthenticated: nobody is."""
+    from houyi.sdk.transport import Transport  # httpx2 takes as long to import as everything else together
+
+    login = find_login(common.api_url)
+    return Transport(login.url, login.token)
+
+
+def everything(api: "Transport", where: str, **params: str | int | bool | None) -> list[dict[str, Any]]:
+    """All items of a list, whatever the number of pages. None leaves a parameter out."""
+    known = {name: value for name, value in params.items() if value is not None}
+    return [item for page in api.pages(where, params=known) for item in page["items"]]
+
+
+def dig(row: Any, dotted: str, default: Any = "") -> Any:
+    """The value at 'spec.labels' of a JSON object; `default` where something on the way is missing or null."""
+    for part in dotted.split("."):
+        row = row.get(part) if isinstance(row, dict) else None
+    return default if row is None else row

@@ -1,0 +1,284 @@
+"""`houyi vm`: virtual machines. Creation is in vm_create.py, consoles in vm_console.py."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from houyi.cli import event, vm_console, vm_create
+from houyi.cli.asking import sure
+from houyi.cli.output import Column, Row, note, show_list, show_object, write_data
+from houyi.cli.output import Format as Form
+from houyi.cli.progress import follow
+from houyi.cli.quantities import parse_pairs, show_age, show_gib, show_mib, show_pairs
+from houyi.cli.session import COMMON, WAITING, Common, MemoryMib, Seconds, Waiting, connect, dig, everything
+from houyi.cli.watch import watch_list
+from houyi.model.errors import Invalid
+from houyi.model.vm import Firmware, RestartPolicy
+from houyi.sdk.paths import path
+
+if TYPE_CHECKING:
+    from houyi.sdk.transport import Transport
+
+app = App(name="vm", help="Virtual machines: create, see, start, stop, open their consoles, delete.")
+
+Name = Annotated[str, Parameter(help="Name or id of the VM.")]
+Labels = Annotated[tuple[str, ...], Parameter(negative=(), help="KEY=VALUE; may be given several times.")]
+
+
+def addresses(vm: Row) -> str:
+    """What the platform gave, else what the guest reports."""
+    given = [nic["address"] for nic in vm.get("nics") or () if nic.get("address")]
+    return ", ".join(given or dig(vm, "guest_addresses", []))
+
+
+def columns(now: float) -> Sequence[Column]:
+    return (
+        Column("NAME", lambda vm: str(vm["name"])),
+        Column("STATE", lambda vm: str(vm["state"]), paint=True),
+        Column("ADDRESS", lambda vm: addresses(vm) or "-"),
+        Column("HOST", lambda vm: str(dig(vm, "host_name") or dig(vm, "host_id") or "-")),
+        Column("VCPUS", lambda vm: str(dig(vm, "vcpus")), right=True),
+        Column("MEMORY", lambda vm: show_mib(dig(vm, "memory_mib", 0)), right=True),
+        Column("DISK", lambda vm: show_gib(dig(vm, "disk_gib", 0)), right=True),
+        Column("AGE", lambda vm: show_age(dig(vm, "created_at", 0.0), now), right=True),
+    )
+
+
+@app.command(name="list")
+def list_vms(
+    *,
+    state: Annotated[str, Parameter(help="Only VMs in this state.")] = "",
+    host: Annotated[str, Parameter(help="Only VMs on this host (name or id).")] = "",
+    label: Labels = (),
+    watch: Annotated[bool, Parameter(negative=(), help="Stay and show every change as it happens; with -o json one object a line.")] = False,
+    common: Common = COMMON,
+) -> None:
+    """List VMs."""
+    wanted = _pairs(label)
+
+    def chosen(vm: Row) -> bool:
+        on = host in ("", dig(vm, "host_id"), dig(vm, "host_name"))
+        return on and state in ("", vm["state"]) and wanted.items() <= dig(vm, "labels", {}).items()
+
+    with connect(common) as api:
+        if watch:
+            watch_list(api, path("vms"), chosen, columns, common.output)
+        else:
+            rows = [vm for vm in everything(api, path("vms")) if chosen(vm)]
+            show_list(rows, columns(time.time()), common.output, empty="no VMs: create one with `houyi vm create NAME --image IMAGE --type TYPE`")
+
+
+@app.command
+def show(name: Name, /, *, common: Common = COMMON) -> None:
+    """Show everything about a VM."""
+    with connect(common) as api:
+        show_vm(api.request("GET", path("vms", name)), common)
+
+
+def show_vm(vm: Row, common: Common) -> None:
+    now = time.time()
+    error = f"{dig(vm, 'error.detail')} ({dig(vm, 'error.code')})" if vm.get("error") else ""
+    facts = [
+        ("name", str(vm["name"])),
+        ("id", str(vm["id"])),
+        ("state", str(vm["state"])),
+        ("reason", str(dig(vm, "reason")).replace("_", " ")),
+        ("stage", str(dig(vm, "stage"))),
+        ("error", error),
+        ("host", str(dig(vm, "host_name") or dig(vm, "host_id"))),
+        ("accelerator", str(dig(vm, "accelerator"))),
+        ("image", str(dig(vm, "image_name") or dig(vm, "image_id"))),
+        ("size", f"{dig(vm, 'vcpus')} vCPUs, {show_mib(dig(vm, 'memory_mib', 0))} memory, {show_gib(dig(vm, 'disk_gib', 0))} disk"),
+        *(("nic", _nic(nic)) for nic in vm.get("nics") or ()),
+        ("in the guest", ", ".join(dig(vm, "guest_addresses", []))),
+        ("guest agent", str(dig(vm, "guest_agent"))),
+        ("firmware", str(dig(vm, "firmware"))),
+        ("video", "yes" if dig(vm, "video", True) else "no"),
+        ("cpu model", str(dig(vm, "cpu_model"))),
+        ("restart policy", str(dig(vm, "restart_policy"))),
+        ("restarts", str(dig(vm, "restarts") or "")),
+        ("protected", "yes" if vm.get("protected") else "no"),
+        ("labels", show_pairs(dig(vm, "labels", {}))),
+        ("running for", show_age(dig(vm, "started_at", 0.0), now) if dig(vm, "started_at", 0.0) else ""),
+        ("age", show_age(dig(vm, "created_at", 0.0), now)),
+    ]
+    show_object(vm, facts, common.output)
+
+
+def _nic(nic: Row) -> str:
+    return f"{dig(nic, 'address') or 'no fixed address'} on {dig(nic, 'network_name') or dig(nic, 'network_id')} ({dig(nic, 'mac')})"
+
+
+@app.command
+def start(name: Name, /, *, waiting: Waiting = WAITING, common: Common = COMMON) -> None:
+    """Start a VM."""
+    _say(name, "start", "start", waiting, common)
+
+
+@app.command
+def stop(
+    name: Name,
+    /,
+    *,
+    force: Annotated[bool, Parameter(negative=(), help="Power it off at once, without asking the guest.")] = False,
+    grace: Annotated[Seconds, Parameter(help="How long the guest may take to shut down before it is powered off.", show_default=lambda s: f"{s:.0f}s")] = 60.0,
+    waiting: Waiting = WAITING,
+    common: Common = COMMON,
+) -> None:
+    """Stop a VM: the power button first, forced after the grace period."""
+    body = {"force": True} if force else {"grace_seconds": round(grace)}
+    _say(name, "stop", "stop", waiting, common, body)
+
+
+@app.command
+def reboot(name: Name, /, *, waiting: Waiting = WAITING, common: Common = COMMON) -> None:
+    """Ask the guest to reboot."""
+    _say(name, "reboot", "reboot", waiting, common)
+
+
+@app.command
+def reset(name: Name, /, *, waiting: Waiting = WAITING, common: Common = COMMON) -> None:
+    """Press the reset button: the guest is not asked."""
+    _say(name, "reset", "reset", waiting, common)
+
+
+@app.command
+def pause(name: Name, /, *, waiting: Waiting = WAITING, common: Common = COMMON) -> None:
+    """Freeze a VM where it is."""
+    _say(name, "pause", "pause", waiting, common)
+
+
+@app.command
+def resume(name: Name, /, *, waiting: Waiting = WAITING, common: Common = COMMON) -> None:
+    """Let a paused VM go on."""
+    _say(name, "resume", "resume", waiting, common)
+
+
+def _say(name: str, verb: str, title: str, waiting: Waiting, common: Common, body: dict[str, Any] | None = None) -> None:
+    with connect(common) as api:
+        operation = api.request("POST", path("vms", name, verb), body=body)
+        _told(follow(api, operation, waiting, f"{title} {name}"), f"{title} {name}: done", waiting, common)
+
+
+def _told(operation: dict[str, Any], text: str, waiting: Waiting, common: Common) -> None:
+    if common.output is not Form.TABLE:
+        write_data(operation, common.output)
+    elif waiting.wait:
+        note(text)
+
+
+@app.command
+def rename(name: Name, new: Annotated[str, Parameter(help="The new name.")], /, *, common: Common = COMMON) -> None:
+    """Give a VM another name; the guest hears of it at its next start."""
+    _change(name, {"name": new}, f"{name} is now {new}", common)
+
+
+@app.command
+def protect(name: Name, /, *, common: Common = COMMON) -> None:
+    """Protect a VM from deletion."""
+    _change(name, {"protected": True}, f"{name} is protected from deletion", common)
+
+
+@app.command
+def unprotect(name: Name, /, *, common: Common = COMMON) -> None:
+    """Take the protection from deletion away."""
+    _change(name, {"protected": False}, f"{name} may be deleted", common)
+
+
+@app.command(name="set")
+def set_vm(
+    name: Name,
+    /,
+    *,
+    label: Labels = (),
+    remove_label: Annotated[tuple[str, ...], Parameter(negative=(), help="Key of a label that shall go; may be given several times.")] = (),
+    restart_policy: RestartPolicy | None = None,
+    vcpus: int | None = None,
+    memory: Annotated[MemoryMib | None, Parameter(help="Such as 512MiB or 4GiB.")] = None,
+    user_data: Annotated[str | None, Parameter(help="File with the new user-data ('-': stdin).")] = None,
+    firmware: Firmware | None = None,
+    video: bool | None = None,
+    cpu_model: Annotated[str | None, Parameter(help="A libvirt CPU model; '' for the host's default.")] = None,
+    common: Common = COMMON,
+) -> None:
+    """Change a VM. Labels and restart policy count at once, hardware at the next start."""
+    changes: dict[str, Any] = {
+        "restart_policy": restart_policy,
+        "vcpus": vcpus,
+        "memory_mib": memory,
+        "user_data": None if user_data is None else vm_create.read_text(user_data),
+        "firmware": firmware,
+        "video": video,
+        "cpu_model": cpu_model,
+    }
+    body = {key: value for key, value in changes.items() if value is not None}
+    with connect(common) as api:
+        headers = {}
+        if label or remove_label:
+            vm = api.request("GET", path("vms", name))
+            body["labels"] = {key: value for key, value in {**dig(vm, "labels", {}), **_pairs(label)}.items() if key not in remove_label}
+            headers = {"If-Match": f'"{vm["revision"]}"'}
+        if not body:
+            raise Invalid("nothing_to_change", "nothing to change was given: see `houyi vm set --help`")
+        _changed(api.request("PATCH", path("vms", name), body=body, headers=headers), f"{name} is changed", common)
+
+
+def _change(name: str, body: dict[str, Any], text: str, common: Common) -> None:
+    with connect(common) as api:
+        _changed(api.request("PATCH", path("vms", name), body=body), text, common)
+
+
+def _changed(vm: dict[str, Any], text: str, common: Common) -> None:
+    if common.output is Form.TABLE:
+        note(text)
+    else:
+        write_data(vm, common.output)
+
+
+@app.command
+def delete(
+    name: Name,
+    /,
+    *,
+    yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False,
+    waiting: Waiting = WAITING,
+    common: Common = COMMON,
+) -> None:
+    """Power a VM off and remove it with its disk."""
+    sure(f"delete VM {name!r} with its disk?", yes)
+    with connect(common) as api:
+        operation = api.request("DELETE", path("vms", name))
+        _told(follow(api, operation, waiting, f"delete {name}"), f"{name} is deleted", waiting, common)
+
+
+@app.command
+def events(
+    name: Name,
+    /,
+    *,
+    watch: Annotated[bool, Parameter(negative=(), help="Stay and show what happens from now on.")] = False,
+    common: Common = COMMON,
+) -> None:
+    """What happened to a VM, oldest first."""
+    with connect(common) as api:
+        vm_id = _id_of(api, name)
+        event.show_events(api, common, watch=watch, target=vm_id)
+
+
+def _id_of(api: "Transport", name: str) -> str:
+    return str(api.request("GET", path("vms", name))["id"])
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    try:
+        return parse_pairs(texts)
+    except ValueError as wrong:
+        raise Invalid("label_malformed", str(wrong)) from None
+
+
+app.command(vm_create.create)
+app.command(vm_console.console)
+app.command(vm_console.log)
+app.command(vm_console.vnc)

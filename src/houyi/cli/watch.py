@@ -1,0 +1,81 @@
+"""Staying with a list: first all of it, then every change without a gap, until interrupted."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from houyi.cli.output import Column, Format, Row, console_on, table_of, write_line
+from houyi.model.errors import Stale, Unavailable
+
+if TYPE_CHECKING:
+    from houyi.sdk.transport import Transport
+
+_PAUSE_SECONDS = 1.0
+"""Between attempts to reach a server that went away while we watched."""
+
+
+def watch_list(api: "Transport", where: str, chosen: Callable[[Row], bool], columns: Callable[[float], Sequence[Column]], form: Format, **params: str) -> None:
+    """A live table, or (for programs) one JSON object for each item as it is and then for each change: {"change", "object"}."""
+    if form is not Format.TABLE:
+        for change in changes(api, where, **params):
+            if change["change"] == "removed" or chosen(change["object"]):
+                write_line(change)
+        return
+    import sys
+
+    from rich.live import Live
+
+    rows: dict[str, Row] = {}
+    with Live(console=console_on(sys.stdout), auto_refresh=False) as live:
+        for change in changes(api, where, **params):
+            item = change["object"]
+            if change["change"] != "removed" and chosen(item):
+                rows[item["id"]] = item
+            else:
+                rows.pop(item["id"], None)
+            live.update(table_of(rows.values(), columns(time.time())), refresh=True)
+
+
+def changes(api: "Transport", where: str, **params: str) -> "Any":
+    """Items that are there as 'present', then what changes as 'changed' and 'removed'; endless.
+
+    A server that goes away is looked for again, and changes that it has forgotten meanwhile are made good by listing anew.
+    """
+    known: set[str] = set()
+    while True:
+        try:
+            revision, items = _listed(api, where, params)
+            for item in items:
+                yield {"change": "present", "object": item}
+            for gone in known - {item["id"] for item in items}:
+                yield {"change": "removed", "object": {"id": gone}}
+            known = {item["id"] for item in items}
+            yield from _followed(api, where, params, revision, known)
+        except Stale:
+            continue
+        except Unavailable:
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _listed(api: "Transport", where: str, params: dict[str, str]) -> tuple[int, list[Any]]:
+    items: list[Any] = []
+    revision = 0
+    for page in api.pages(where, params=params):
+        revision = revision or page["revision"]
+        items += page["items"]
+    return revision, items
+
+
+def _followed(api: "Transport", where: str, params: dict[str, str], revision: int, known: set[str]) -> "Any":
+    while True:
+        for line in api.lines(where, params={**params, "watch": 1, "since": revision}):
+            revision = line.get("revision", revision)
+            if "object" not in line and "id" not in line:
+                continue
+            item = line.get("object") or {"id": line["id"]}
+            removed = line.get("change") == "removed" or line.get("op") == "delete"
+            if removed:
+                known.discard(item["id"])
+            else:
+                known.add(item["id"])
+            yield {"change": "removed" if removed else "changed", "object": item}
