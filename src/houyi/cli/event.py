@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from houyi.cli.output import Column, Format, Row, console_on, show_list, table_of, write_line
-from houyi.cli.session import COMMON, Common, connect, dig, everything
+from houyi.cli.quantities import moment
+from houyi.cli.session import OPTIONS, Options, connect, dig, everything
 from houyi.cli.watch import changes
 from houyi.sdk.paths import path
 
@@ -26,9 +27,9 @@ COLUMNS: Sequence[Column] = (
 )
 
 
-def when(at: float) -> str:
+def when(at: str) -> str:
     """The moment on this machine's clock, to the second."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 @app.command(name="list")
@@ -36,11 +37,11 @@ def list_events(
     *,
     target: Annotated[str, Parameter(help="Only those of this VM, image or host (its id).")] = "",
     kind: Annotated[str, Parameter(help="Only this kind, such as vm.state.")] = "",
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """List events, oldest first."""
-    with connect(common) as api:
-        show_events(api, common, target=target, kind=kind)
+    with connect(options) as api:
+        show_events(api, options, target=target, kind=kind)
 
 
 @app.command
@@ -48,28 +49,28 @@ def watch(
     *,
     target: Annotated[str, Parameter(help="Only those of this VM, image or host (its id).")] = "",
     kind: Annotated[str, Parameter(help="Only this kind, such as vm.state.")] = "",
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Show events as they happen, until interrupted; with -o json one a line."""
-    with connect(common) as api:
-        show_events(api, common, watch=True, target=target, kind=kind)
+    with connect(options) as api:
+        show_events(api, options, watch=True, target=target, kind=kind)
 
 
-def show_events(api: "Transport", common: Common, *, watch: bool = False, target: str = "", kind: str = "") -> None:
+def show_events(api: "Transport", options: Options, *, watch: bool = False, target: str = "", kind: str = "") -> None:
     """What there is, or (watching) what comes from now on."""
     params = {name: value for name, value in {"target": target, "kind": kind}.items() if value}
     if not watch:
-        show_list(everything(api, path("events"), **params), COLUMNS, common.output, empty="no events")
+        show_list(everything(api, path("events"), **params), COLUMNS, options.output, empty="no events")
         return
     began = time.time()
     for change in changes(api, path("events"), **params):
         event = change["object"]
-        if change["change"] == "changed" or (change["change"] == "present" and event["at"] >= began):
-            _show_one(event, common)
+        if change["change"] == "changed" or (change["change"] == "present" and moment(event["at"]) >= began):
+            _show_one(event, options)
 
 
-def _show_one(event: Row, common: Common) -> None:
-    if common.output is not Format.TABLE:
+def _show_one(event: Row, options: Options) -> None:
+    if options.output is not Format.TABLE:
         write_line(event)
         return
     import sys

@@ -1,7 +1,7 @@
 """`houyi host`: the machines that VMs run on."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -10,8 +10,9 @@ from houyi.cli import join_token
 from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.output import Column, Row, show_list, show_object
-from houyi.cli.quantities import parse_pairs, show_age, show_bytes, show_gib, show_mib, show_pairs
-from houyi.cli.session import COMMON, Common, connect, dig, everything
+from houyi.cli.quantities import show_age, show_bytes, show_gib, show_mib, show_pairs
+from houyi.cli.session import OPTIONS, Options, connect, dig, everything
+from houyi.cli.vm_create import labels_of
 from houyi.model.errors import Invalid
 from houyi.sdk.paths import path
 
@@ -37,22 +38,22 @@ def columns(now: float) -> Sequence[Column]:
         Column("VCPUS", lambda host: _share(host, "vcpu"), right=True),
         Column("MEMORY", _memory, right=True),
         Column("LOAD", lambda host: str(dig(host, "load.load1", "-")), right=True),
-        Column("SEEN", lambda host: show_age(dig(host, "last_seen_at", 0.0), now), right=True),
+        Column("SEEN", lambda host: show_age(host.get("last_seen_at"), now), right=True),
     )
 
 
 @app.command(name="list")
-def list_hosts(*, common: Common = COMMON) -> None:
+def list_hosts(*, options: Options = OPTIONS) -> None:
     """List hosts; claimed/there of vCPUs and memory."""
-    with connect(common) as api:
+    with connect(options) as api:
         rows = everything(api, path("hosts"))
-    show_list(rows, columns(time.time()), common.output, empty="no hosts: `houyi host join-token` lets one join")
+    show_list(rows, columns(time.time()), options.output, empty="no hosts: `houyi host join-token` lets one join")
 
 
 @app.command
-def show(name: Name, /, *, common: Common = COMMON) -> None:
+def show(name: Name, /, *, options: Options = OPTIONS) -> None:
     """Show what a host is and can do: its accelerator with the reason, and what a VM exit costs there."""
-    with connect(common) as api:
+    with connect(options) as api:
         host = api.request("GET", path("hosts", name))
     facts = [
         ("name", str(host["name"])),
@@ -77,10 +78,10 @@ def show(name: Name, /, *, common: Common = COMMON) -> None:
         ("disk claimed", f"{show_gib(dig(host, 'claimed.disk_gib', 0))}/{show_gib(dig(host, 'capacity.disk_gib', 0))}"),
         ("load", str(dig(host, "load.load1"))),
         ("labels", show_pairs(dig(host, "labels", {}))),
-        ("last seen", show_age(dig(host, "last_seen_at", 0.0), time.time())),
-        ("age", show_age(dig(host, "created_at", 0.0), time.time())),
+        ("last seen", show_age(host.get("last_seen_at"), time.time())),
+        ("age", show_age(host.get("created_at"), time.time())),
     ]
-    show_object(host, facts, common.output)
+    show_object(host, facts, options.output)
 
 
 def exits(by_kind: Row) -> str:
@@ -88,21 +89,21 @@ def exits(by_kind: Row) -> str:
     return ", ".join(f"{kind} {ns} ns" for kind, ns in sorted(by_kind.items()))
 
 
-def _bytes(host: Row, dotted: str, show_unit: "object") -> str:
+def _bytes(host: Row, dotted: str, show_unit: Callable[[int], str]) -> str:
     value = dig(host, dotted, 0)
-    return show_unit(value) if value and callable(show_unit) else ""
+    return show_unit(value) if value else ""
 
 
 @app.command
-def cordon(name: Name, /, *, common: Common = COMMON) -> None:
+def cordon(name: Name, /, *, options: Options = OPTIONS) -> None:
     """Let no new VMs come to a host; those that are there stay."""
-    _change(name, {"cordoned": True}, f"host {name} takes no new VMs", common)
+    _change(name, {"cordoned": True}, f"host {name} takes no new VMs", options)
 
 
 @app.command
-def uncordon(name: Name, /, *, common: Common = COMMON) -> None:
+def uncordon(name: Name, /, *, options: Options = OPTIONS) -> None:
     """Let new VMs come to a host again."""
-    _change(name, {"cordoned": False}, f"host {name} takes new VMs", common)
+    _change(name, {"cordoned": False}, f"host {name} takes new VMs", options)
 
 
 @app.command
@@ -111,33 +112,30 @@ def label(
     labels: Annotated[tuple[str, ...], Parameter(help="KEY=VALUE sets a label, KEY- removes it.")],
     /,
     *,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Set and remove labels of a host."""
     if not labels:
         raise Invalid("nothing_to_change", "no label was given: KEY=VALUE sets one, KEY- removes it")
     gone = {text[:-1] for text in labels if text.endswith("-") and "=" not in text}
-    try:
-        new = parse_pairs(text for text in labels if "=" in text or not text.endswith("-"))
-    except ValueError as wrong:
-        raise Invalid("label_malformed", str(wrong)) from None
-    with connect(common) as api:
+    new = labels_of(text for text in labels if "=" in text or not text.endswith("-"))
+    with connect(options) as api:
         host = api.request("GET", path("hosts", name))
         kept = {key: value for key, value in {**dig(host, "labels", {}), **new}.items() if key not in gone}
-        told(api.request("PATCH", path("hosts", name), body={"labels": kept}), f"host {name}: {show_pairs(kept)}", common)
+        told(api.request("PATCH", path("hosts", name), body={"labels": kept}), f"host {name}: {show_pairs(kept)}", options)
 
 
-def _change(name: str, body: dict[str, bool], text: str, common: Common) -> None:
-    with connect(common) as api:
-        told(api.request("PATCH", path("hosts", name), body=body), text, common)
+def _change(name: str, body: dict[str, bool], text: str, options: Options) -> None:
+    with connect(options) as api:
+        told(api.request("PATCH", path("hosts", name), body=body), text, options)
 
 
 @app.command
-def remove(name: Name, /, *, yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False, common: Common = COMMON) -> None:
+def remove(name: Name, /, *, yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False, options: Options = OPTIONS) -> None:
     """Forget a host without VMs; its certificate is refused from now on."""
     sure(f"remove host {name!r}?", yes)
-    with connect(common) as api:
-        told(api.request("DELETE", path("hosts", name)), f"host {name} is removed", common)
+    with connect(options) as api:
+        told(api.request("DELETE", path("hosts", name)), f"host {name} is removed", options)
 
 
 app.command(join_token.app)

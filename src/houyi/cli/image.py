@@ -13,7 +13,7 @@ from houyi.cli.asking import sure
 from houyi.cli.output import Column, Format, note, show_list, show_object, write_data
 from houyi.cli.progress import Shown, follow, shown
 from houyi.cli.quantities import show_age, show_bytes
-from houyi.cli.session import COMMON, WAITING, Common, Waiting, connect, dig, everything
+from houyi.cli.session import OPTIONS, WAITING, Options, Waiting, connect, dig, everything
 from houyi.model.errors import Conflict, Failed, Invalid, Unavailable
 from houyi.model.image import DiskFormat
 from houyi.sdk.paths import path
@@ -39,22 +39,22 @@ def columns(now: float) -> Sequence[Column]:
         Column("DISK", lambda image: show_bytes(dig(image, "virtual_size_bytes", 0)), right=True),
         Column("OS", lambda image: str(dig(image, "os") or "-")),
         Column("PUBLIC", lambda image: "yes" if image.get("public") else "no"),
-        Column("AGE", lambda image: show_age(dig(image, "created_at", 0.0), now), right=True),
+        Column("AGE", lambda image: show_age(image.get("created_at"), now), right=True),
     )
 
 
 @app.command(name="list")
-def list_images(*, common: Common = COMMON) -> None:
+def list_images(*, options: Options = OPTIONS) -> None:
     """List images, one's own and public ones."""
-    with connect(common) as api:
+    with connect(options) as api:
         rows = everything(api, path("images"))
-    show_list(rows, columns(time.time()), common.output, empty="no images: `houyi image import NAME --file PATH`, or `houyi image build tiny`")
+    show_list(rows, columns(time.time()), options.output, empty="no images: `houyi image import NAME --file PATH`, or `houyi image build tiny`")
 
 
 @app.command
-def show(name: Name, /, *, common: Common = COMMON) -> None:
+def show(name: Name, /, *, options: Options = OPTIONS) -> None:
     """Show everything about an image."""
-    with connect(common) as api:
+    with connect(options) as api:
         image = api.request("GET", path("images", name))
     facts = [
         ("name", str(image["name"])),
@@ -69,9 +69,9 @@ def show(name: Name, /, *, common: Common = COMMON) -> None:
         ("from", str(dig(image, "url") or "an upload")),
         ("os", str(dig(image, "os"))),
         ("public", "yes" if image.get("public") else "no"),
-        ("age", show_age(dig(image, "created_at", 0.0), time.time())),
+        ("age", show_age(image.get("created_at"), time.time())),
     ]
-    show_object(image, facts, common.output)
+    show_object(image, facts, options.output)
 
 
 @app.command(name="import")
@@ -86,7 +86,7 @@ def import_image(
     os: Annotated[str, Parameter(help="What is in it, as a hint: debian, tiny, windows ...")] = "",
     public: Annotated[bool, Parameter(negative=(), help="Let every project use it (administrators only).")] = False,
     waiting: Waiting = WAITING,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Import an image from a file or a URL. An upload that broke off is gone on with when the same command is given again."""
     if (file is None) == (not url):
@@ -95,13 +95,13 @@ def import_image(
     if file is not None:
         spec["sha256"] = spec["sha256"] or _digest(file)
     body = {key: value for key, value in spec.items() if value}
-    with connect(common) as api:
+    with connect(options) as api:
         if file is None:
             operation = follow(api, api.request("POST", path("images"), body=body), waiting, f"import {name}")
         else:
             operation = _upload(api, name, body, file, waiting)
-        if common.output is not Format.TABLE:
-            write_data(operation, common.output)
+        if options.output is not Format.TABLE:
+            write_data(operation, options.output)
         elif waiting.wait:
             note(f"{name} is available: `houyi vm create NAME --image {name} --type c1.small`")
 
@@ -136,7 +136,7 @@ def _registered(api: "Transport", name: str, body: dict[str, Any]) -> dict[str, 
         if taken.code != "name_taken":
             raise
         image = api.request("GET", path("images", name))
-        same = image["state"] == "waiting" and dig(image, "expected_sha256", dig(image, "sha256")) == body["sha256"]
+        same = image["state"] == "waiting" and dig(image, "expected_sha256") == body["sha256"]
         open_ones = everything(api, path("operations"), target=str(image["id"]), open=True) if same else []
         if not open_ones:
             raise
@@ -169,13 +169,13 @@ def delete(
     *,
     yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False,
     waiting: Waiting = WAITING,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Delete an image that no VM was made from."""
     sure(f"delete image {name!r}?", yes)
-    with connect(common) as api:
+    with connect(options) as api:
         operation = follow(api, api.request("DELETE", path("images", name)), waiting, f"delete {name}")
-    if common.output is not Format.TABLE:
-        write_data(operation, common.output)
+    if options.output is not Format.TABLE:
+        write_data(operation, options.output)
     elif waiting.wait:
         note(f"{name} is deleted")

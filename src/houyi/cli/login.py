@@ -9,7 +9,7 @@ import houyi
 from houyi.cli.changed import told
 from houyi.cli.credentials import find_login, save_login
 from houyi.cli.output import Format, show_object, write_data
-from houyi.cli.session import COMMON, Common, connect, dig
+from houyi.cli.session import OPTIONS, Options, connect, dig
 from houyi.cli.vm_create import read_text
 from houyi.model.errors import HouyiError, Invalid
 from houyi.sdk.paths import path
@@ -20,7 +20,7 @@ def login(
     /,
     *,
     token_file: Annotated[str, Parameter(help="File with the token ('-': stdin); without it the token is asked for.")] = "",
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Keep a server's URL and a token in a file of yours (0600), after trying them."""
     from houyi.sdk.transport import Transport
@@ -29,7 +29,7 @@ def login(
     with Transport(url, token) as api:
         who = api.request("GET", path("whoami"))
         where = save_login(api.server.url, token)
-    told(who, f"logged in to {url} as {dig(who, 'name') or 'token'} ({dig(who, 'role')}); kept in {where}", common)
+    told(who, f"logged in to {url} as {dig(who, 'token_name')} ({dig(who, 'role')}); kept in {where}", options)
 
 
 def _token(file: str) -> str:
@@ -48,32 +48,32 @@ def _token(file: str) -> str:
     return token
 
 
-def whoami(*, common: Common = COMMON) -> None:
+def whoami(*, options: Options = OPTIONS) -> None:
     """Who one is to the server: token, role and project."""
-    found = find_login(common.api_url)
-    with connect(common) as api:
+    found = find_login(options.api_url)
+    with connect(options) as api:
         who = api.request("GET", path("whoami"))
     facts = [
         ("server", found.url),
-        ("token", str(dig(who, "name") or dig(who, "token_id"))),
+        ("token", str(dig(who, "token_name") or dig(who, "token_id"))),
         ("role", str(dig(who, "role"))),
         ("project", str(dig(who, "project_name") or dig(who, "project_id"))),
         ("found in", found.origin),
     ]
-    show_object(who, facts, common.output)
+    show_object(who, facts, options.output)
 
 
-def version(*, common: Common = COMMON) -> None:
+def version(*, options: Options = OPTIONS) -> None:
     """The version of this program, and of the server if it answers."""
     versions = {"client": houyi.__version__, "server": None}
     try:
-        with connect(common) as api:
+        with connect(options) as api:
             versions["server"] = dig(api.request("GET", "/v1/version"), "version", None)
     except HouyiError as error:
         reason = f"does not answer ({error.code})"
     else:
         reason = ""
-    if common.output is Format.TABLE:
-        show_object(versions, [("client", houyi.__version__), ("server", versions["server"] or reason)], common.output)
+    if options.output is Format.TABLE:
+        show_object(versions, [("client", houyi.__version__), ("server", versions["server"] or reason)], options.output)
     else:
-        write_data(versions, common.output)
+        write_data(versions, options.output)

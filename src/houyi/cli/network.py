@@ -10,7 +10,7 @@ from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.output import Column, Row, show_list, show_object
 from houyi.cli.quantities import show_age
-from houyi.cli.session import COMMON, Common, connect, dig, everything
+from houyi.cli.session import OPTIONS, Options, connect, dig, everything
 from houyi.model.network import NetworkKind
 from houyi.sdk.paths import path
 
@@ -30,22 +30,22 @@ def columns(now: float) -> Sequence[Column]:
         Column("CIDR", lambda network: str(dig(network, "cidr") or "-")),
         Column("BRIDGE", lambda network: str(dig(network, "bridge") or "-")),
         Column("SHARED", _shared),
-        Column("AGE", lambda network: show_age(dig(network, "created_at", 0.0), now), right=True),
+        Column("AGE", lambda network: show_age(network.get("created_at"), now), right=True),
     )
 
 
 @app.command(name="list")
-def list_networks(*, common: Common = COMMON) -> None:
+def list_networks(*, options: Options = OPTIONS) -> None:
     """List networks, one's own and shared ones."""
-    with connect(common) as api:
+    with connect(options) as api:
         rows = everything(api, path("networks"))
-    show_list(rows, columns(time.time()), common.output, empty="no networks: create one with `houyi network create NAME --cidr 10.81.0.0/24`")
+    show_list(rows, columns(time.time()), options.output, empty="no networks: create one with `houyi network create NAME --cidr 10.81.0.0/24`")
 
 
 @app.command
-def show(name: Name, /, *, common: Common = COMMON) -> None:
+def show(name: Name, /, *, options: Options = OPTIONS) -> None:
     """Show everything about a network."""
-    with connect(common) as api:
+    with connect(options) as api:
         network = api.request("GET", path("networks", name))
     facts = [
         ("name", str(network["name"])),
@@ -57,9 +57,9 @@ def show(name: Name, /, *, common: Common = COMMON) -> None:
         ("dns", ", ".join(dig(network, "dns", []))),
         ("domain", str(dig(network, "domain"))),
         ("shared", _shared(network)),
-        ("age", show_age(dig(network, "created_at", 0.0), time.time())),
+        ("age", show_age(network.get("created_at"), time.time())),
     ]
-    show_object(network, facts, common.output)
+    show_object(network, facts, options.output)
 
 
 @app.command
@@ -73,7 +73,7 @@ def create(
     dns: Annotated[tuple[str, ...], Parameter(negative=(), help="DNS server; may be given several times.")] = (),
     domain: Annotated[str, Parameter(help="DNS domain of its VMs.")] = "",
     shared: Annotated[bool, Parameter(negative=(), help="Let every project use it (administrators only).")] = False,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Create a NAT network, or make a host's bridge known as one."""
     kind = NetworkKind.BRIDGE if bridge else NetworkKind.NAT
@@ -87,14 +87,14 @@ def create(
         "domain": domain,
         "shared": shared,
     }
-    with connect(common) as api:
+    with connect(options) as api:
         network = api.request("POST", path("networks"), body={key: value for key, value in body.items() if value})
-    told(network, f"network {name} is made: `houyi vm create ... --network {name}`", common)
+    told(network, f"network {name} is made: `houyi vm create ... --network {name}`", options)
 
 
 @app.command
-def delete(name: Name, /, *, yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False, common: Common = COMMON) -> None:
+def delete(name: Name, /, *, yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False, options: Options = OPTIONS) -> None:
     """Delete a network that no VM is on."""
     sure(f"delete network {name!r}?", yes)
-    with connect(common) as api:
-        told(api.request("DELETE", path("networks", name)), f"network {name} is deleted", common)
+    with connect(options) as api:
+        told(api.request("DELETE", path("networks", name)), f"network {name} is deleted", options)

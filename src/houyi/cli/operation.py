@@ -9,8 +9,8 @@ from cyclopts import App, Parameter
 from houyi.cli.changed import told
 from houyi.cli.output import Column, Row, show_list, show_object
 from houyi.cli.progress import follow
-from houyi.cli.quantities import show_age, show_seconds
-from houyi.cli.session import COMMON, Common, Seconds, Waiting, connect, dig, everything
+from houyi.cli.quantities import moment, show_age, show_seconds
+from houyi.cli.session import OPTIONS, Options, Seconds, Waiting, connect, dig, everything
 from houyi.sdk.paths import path
 
 app = App(name="operation", help="Things that take time: see how far they are, wait for them, cancel them.")
@@ -35,23 +35,23 @@ def list_operations(
     *,
     open_only: Annotated[bool, Parameter(name="--open", negative=(), help="Only what has not ended.")] = False,
     target: Annotated[str, Parameter(help="Only those on this VM or image (its id).")] = "",
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """List operations, oldest first."""
-    with connect(common) as api:
+    with connect(options) as api:
         rows = everything(api, path("operations"), target=target or None, open=True if open_only else None)
-    show_list(rows, columns(time.time()), common.output, empty="no operations")
+    show_list(rows, columns(time.time()), options.output, empty="no operations")
 
 
 @app.command
-def show(number: Id, /, *, common: Common = COMMON) -> None:
+def show(number: Id, /, *, options: Options = OPTIONS) -> None:
     """Show an operation."""
-    with connect(common) as api:
-        _show(api.request("GET", path("operations", number)), common)
+    with connect(options) as api:
+        _show(api.request("GET", path("operations", number)), options)
 
 
-def _show(operation: Row, common: Common) -> None:
-    ended = dig(operation, "ended_at", 0.0)
+def _show(operation: Row, options: Options) -> None:
+    ended = operation.get("ended_at")
     facts = [
         ("id", str(operation["id"])),
         ("verb", str(operation["verb"])),
@@ -62,10 +62,10 @@ def _show(operation: Row, common: Common) -> None:
         ("waits for", str(dig(operation, "blocked_on"))),
         ("error", f"{dig(operation, 'error.detail')} ({dig(operation, 'error.code')})" if operation.get("error") else ""),
         ("cancellable", "yes" if operation.get("cancellable") else "no"),
-        ("took", show_seconds(ended - operation["created_at"]) if ended else ""),
+        ("took", show_seconds(moment(ended) - moment(operation["created_at"])) if ended else ""),
         ("age", show_age(operation["created_at"], time.time())),
     ]
-    show_object(operation, facts, common.output)
+    show_object(operation, facts, options.output)
 
 
 @app.command
@@ -74,17 +74,17 @@ def wait(
     /,
     *,
     timeout: Annotated[Seconds, Parameter(help="How long to stay at most; the operation goes on afterwards.", show_default=lambda s: f"{s:.0f}s")] = 600.0,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Stay until an operation has ended; fails as it did."""
-    with connect(common) as api:
+    with connect(options) as api:
         operation = api.request("GET", path("operations", number))
         operation = follow(api, operation, Waiting(wait=True, timeout=timeout), str(operation["verb"]))
-    told(operation, f"{operation['verb']}: done", common)
+    told(operation, f"{operation['verb']}: done", options)
 
 
 @app.command
-def cancel(number: Id, /, *, common: Common = COMMON) -> None:
+def cancel(number: Id, /, *, options: Options = OPTIONS) -> None:
     """Cancel an operation that can be."""
-    with connect(common) as api:
-        told(api.request("POST", path("operations", number, "cancel")), f"operation {number} is cancelled", common)
+    with connect(options) as api:
+        told(api.request("POST", path("operations", number, "cancel")), f"operation {number} is cancelled", options)

@@ -10,7 +10,7 @@ from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.output import Column, show_list
 from houyi.cli.quantities import show_age
-from houyi.cli.session import COMMON, Common, connect, everything
+from houyi.cli.session import OPTIONS, Options, connect, everything
 from houyi.sdk.paths import path
 
 app = App(name="project", help="Projects: every VM, image, key and token belongs to one (administrators only).")
@@ -25,19 +25,19 @@ def columns(now: float) -> Sequence[Column]:
 
 
 @app.command(name="list")
-def list_projects(*, common: Common = COMMON) -> None:
+def list_projects(*, options: Options = OPTIONS) -> None:
     """List projects."""
-    with connect(common) as api:
+    with connect(options) as api:
         rows = everything(api, path("projects"))
-    show_list(rows, columns(time.time()), common.output, empty="no projects that you may see")
+    show_list(rows, columns(time.time()), options.output, empty="no projects that you may see")
 
 
 @app.command
-def create(name: Annotated[str, Parameter(help="Name of the new project.")], /, *, common: Common = COMMON) -> None:
+def create(name: Annotated[str, Parameter(help="Name of the new project.")], /, *, options: Options = OPTIONS) -> None:
     """Create a project."""
-    with connect(common) as api:
+    with connect(options) as api:
         project = api.request("POST", path("projects"), body={"name": name})
-    told(project, f"project {name} is made: `houyi token create NAME --project {name}` gives somebody access", common)
+    told(project, f"project {name} is made: `houyi token create NAME --project {name}` gives somebody access", options)
 
 
 @app.command
@@ -46,9 +46,9 @@ def delete(
     /,
     *,
     yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Delete an empty project with its tokens and keys."""
     sure(f"delete project {name!r} with its tokens and keys?", yes)
-    with connect(common) as api:
-        told(api.request("DELETE", path("projects", name)), f"project {name} is deleted", common)
+    with connect(options) as api:
+        told(api.request("DELETE", path("projects", name)), f"project {name} is deleted", options)

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)(b?)", re.IGNORECASE | re.ASCII)
 _TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d)?", re.ASCII)
@@ -100,9 +101,22 @@ def show_gib(gib: int) -> str:
     return show_bytes(gib * 2**30)
 
 
-def show_age(at: float, now: float) -> str:
-    """'5s', '3m', '2h', '12d': how long ago; '-' for never (0). What lies ahead (clocks differ) is '0s'."""
-    return show_seconds(max(0.0, now - at)) if at else "-"
+def moment(text: str) -> float:
+    """Unix seconds of the API's RFC 3339 times. :raise ValueError: it is none."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def show_age(at: str | None, now: float) -> str:
+    """'5s', '3m', '2h', '12d': how long ago; '-' for never. What lies ahead (clocks differ) is '0s'."""
+    return show_seconds(max(0.0, now - moment(at))) if at else "-"
+
+
+def show_left(until: str | None, now: float) -> str:
+    """How long until then; 'never' for what has no end, 'over' for what is past."""
+    if not until:
+        return "never"
+    left = moment(until) - now
+    return show_seconds(left) if left > 0 else "over"
 
 
 def show_seconds(seconds: float) -> str:

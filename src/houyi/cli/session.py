@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class Common:
+class Options:
     """Options of every command."""
 
     output: Annotated[Format, Parameter(alias="-o", help="table for people; json or yaml: exactly what the API answered.")] = Format.TABLE
@@ -29,7 +29,7 @@ class Common:
     ] = ""
 
 
-COMMON = Common()
+OPTIONS = Options()
 
 
 def _seconds(kind: type, tokens: Sequence[Token]) -> float:
@@ -61,11 +61,11 @@ class Waiting:
 WAITING = Waiting()
 
 
-def connect(common: Common) -> "Transport":
+def connect(options: Options) -> "Transport":
     """A connection to the API as the user who is logged in. :raise Unauthenticated: nobody is."""
     from houyi.sdk.transport import Transport  # httpx2 takes as long to import as everything else together
 
-    login = find_login(common.api_url)
+    login = find_login(options.api_url)
     return Transport(login.url, login.token)
 
 

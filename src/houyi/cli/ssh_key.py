@@ -12,7 +12,7 @@ from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.output import Column, note, show_list
 from houyi.cli.quantities import show_age
-from houyi.cli.session import COMMON, Common, connect, everything
+from houyi.cli.session import OPTIONS, Options, connect, everything
 from houyi.cli.vm_create import key_text
 from houyi.model.errors import Conflict, Failed
 from houyi.sdk.paths import path
@@ -29,11 +29,11 @@ def columns(now: float) -> Sequence[Column]:
 
 
 @app.command(name="list")
-def list_ssh_keys(*, common: Common = COMMON) -> None:
+def list_ssh_keys(*, options: Options = OPTIONS) -> None:
     """List SSH keys."""
-    with connect(common) as api:
+    with connect(options) as api:
         rows = everything(api, path("ssh-keys"))
-    show_list(rows, columns(time.time()), common.output, empty="no SSH keys: `houyi ssh-key add NAME ~/.ssh/id_ed25519.pub`, or `houyi ssh-key generate NAME`")
+    show_list(rows, columns(time.time()), options.output, empty="no SSH keys: `houyi ssh-key add NAME ~/.ssh/id_ed25519.pub`, or `houyi ssh-key generate NAME`")
 
 
 @app.command
@@ -42,10 +42,10 @@ def add(
     file: Annotated[Path, Parameter(help="File with the public key.")],
     /,
     *,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Add a public key from a file."""
-    _add(name, key_text(str(file if file.is_absolute() else Path.cwd() / file)), common)
+    _add(name, key_text(str(file if file.is_absolute() else Path.cwd() / file)), options)
 
 
 @app.command
@@ -54,7 +54,7 @@ def generate(
     /,
     *,
     file: Annotated[Path | None, Parameter(help="Where the private key goes; by default ~/.ssh/houyi_NAME.", show_default=False)] = None,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Make a key pair (Ed25519): the private key stays in a file of yours, the public key is added."""
     from cryptography.hazmat.primitives import serialization
@@ -66,7 +66,7 @@ def generate(
     text = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
     _write_private(target, text)
     try:
-        _add(name, public, common)
+        _add(name, public, options)
     except BaseException:
         target.unlink()
         raise
@@ -86,10 +86,10 @@ def _write_private(target: Path, text: bytes) -> None:
         raise Failed("file_unwritable", f"cannot write {target}: {error.strerror}") from None
 
 
-def _add(name: str, public: str, common: Common) -> None:
-    with connect(common) as api:
+def _add(name: str, public: str, options: Options) -> None:
+    with connect(options) as api:
         key = api.request("POST", path("ssh-keys"), body={"name": name, "public_key": public})
-    told(key, f"key {name} is added: `houyi vm create ... --ssh-key {name}`", common)
+    told(key, f"key {name} is added: `houyi vm create ... --ssh-key {name}`", options)
 
 
 @app.command
@@ -98,9 +98,9 @@ def delete(
     /,
     *,
     yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Delete a key; VMs keep the copy that they were made with."""
     sure(f"delete SSH key {name!r}?", yes)
-    with connect(common) as api:
-        told(api.request("DELETE", path("ssh-keys", name)), f"key {name} is deleted", common)
+    with connect(options) as api:
+        told(api.request("DELETE", path("ssh-keys", name)), f"key {name} is deleted", options)

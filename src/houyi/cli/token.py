@@ -8,8 +8,8 @@ from cyclopts import App, Parameter
 
 from houyi.cli.changed import told
 from houyi.cli.output import Column, Format, note, show_list, write_data
-from houyi.cli.quantities import show_age, show_seconds
-from houyi.cli.session import COMMON, Common, Seconds, connect, dig, everything
+from houyi.cli.quantities import show_age, show_left
+from houyi.cli.session import OPTIONS, Options, Seconds, connect, dig, everything
 from houyi.model.token import Role
 from houyi.sdk.paths import path
 
@@ -22,17 +22,17 @@ def columns(now: float) -> Sequence[Column]:
         Column("ID", lambda token: str(token["id"])),
         Column("ROLE", lambda token: str(token["role"])),
         Column("PROJECT", lambda token: str(dig(token, "project_name") or dig(token, "project_id"))),
-        Column("EXPIRES IN", lambda token: show_seconds(max(0.0, token["expires_at"] - now)) if token["expires_at"] else "never", right=True),
+        Column("EXPIRES IN", lambda token: show_left(token["expires_at"], now), right=True),
         Column("AGE", lambda token: show_age(token["created_at"], now), right=True),
     )
 
 
 @app.command(name="list")
-def list_tokens(*, common: Common = COMMON) -> None:
+def list_tokens(*, options: Options = OPTIONS) -> None:
     """List tokens (their secrets are not kept)."""
-    with connect(common) as api:
+    with connect(options) as api:
         rows = everything(api, path("tokens"))
-    show_list(rows, columns(time.time()), common.output, empty="no tokens")
+    show_list(rows, columns(time.time()), options.output, empty="no tokens")
 
 
 @app.command
@@ -43,21 +43,21 @@ def create(
     role: Role = Role.MEMBER,
     project: Annotated[str, Parameter(help="For this project instead of your own (administrators only).")] = "",
     lifetime: Annotated[Seconds, Parameter(help="How long it may be used; 0: for ever.", show_default=lambda s: "for ever")] = 0.0,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Create a token. It is shown once."""
     body = {"name": name, "role": role, "project": project, "lifetime_seconds": lifetime}
-    with connect(common) as api:
+    with connect(options) as api:
         token = api.request("POST", path("tokens"), body={key: value for key, value in body.items() if value})
-    if common.output is not Format.TABLE:
-        write_data(token, common.output)
+    if options.output is not Format.TABLE:
+        write_data(token, options.output)
         return
     print(dig(token, "token"))  # noqa: T201 - the one thing that is asked for, alone on stdout
     note(f"token {name} is shown once: keep it safe; its owner says `houyi login URL`")
 
 
 @app.command
-def revoke(name: Annotated[str, Parameter(help="Name or id of the token.")], /, *, common: Common = COMMON) -> None:
+def revoke(name: Annotated[str, Parameter(help="Name or id of the token.")], /, *, options: Options = OPTIONS) -> None:
     """Revoke a token: it is refused from now on."""
-    with connect(common) as api:
-        told(api.request("DELETE", path("tokens", name)), f"token {name} is revoked", common)
+    with connect(options) as api:
+        told(api.request("DELETE", path("tokens", name)), f"token {name} is revoked", options)

@@ -11,11 +11,11 @@ from houyi.cli.asking import sure
 from houyi.cli.output import Column, Row, note, show_list, show_object, write_data
 from houyi.cli.output import Format as Form
 from houyi.cli.progress import follow
-from houyi.cli.quantities import parse_pairs, show_age, show_gib, show_mib, show_pairs
-from houyi.cli.session import COMMON, WAITING, Common, MemoryMib, Seconds, Waiting, connect, dig, everything
+from houyi.cli.quantities import show_age, show_gib, show_mib, show_pairs
+from houyi.cli.session import OPTIONS, WAITING, MemoryMib, Options, Seconds, Waiting, connect, dig, everything
 from houyi.cli.watch import watch_list
 from houyi.model.errors import Invalid
-from houyi.model.vm import Firmware, RestartPolicy
+from houyi.model.vm import Firmware, RestartPolicy, StopMode
 from houyi.sdk.paths import path
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def columns(now: float) -> Sequence[Column]:
         Column("VCPUS", lambda vm: str(dig(vm, "vcpus")), right=True),
         Column("MEMORY", lambda vm: show_mib(dig(vm, "memory_mib", 0)), right=True),
         Column("DISK", lambda vm: show_gib(dig(vm, "disk_gib", 0)), right=True),
-        Column("AGE", lambda vm: show_age(dig(vm, "created_at", 0.0), now), right=True),
+        Column("AGE", lambda vm: show_age(vm.get("created_at"), now), right=True),
     )
 
 
@@ -53,31 +53,31 @@ def list_vms(
     host: Annotated[str, Parameter(help="Only VMs on this host (name or id).")] = "",
     label: Labels = (),
     watch: Annotated[bool, Parameter(negative=(), help="Stay and show every change as it happens; with -o json one object a line.")] = False,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """List VMs."""
-    wanted = _pairs(label)
+    wanted = vm_create.labels_of(label)
 
     def chosen(vm: Row) -> bool:
         on = host in ("", dig(vm, "host_id"), dig(vm, "host_name"))
         return on and state in ("", vm["state"]) and wanted.items() <= dig(vm, "labels", {}).items()
 
-    with connect(common) as api:
+    with connect(options) as api:
         if watch:
-            watch_list(api, path("vms"), chosen, columns, common.output)
+            watch_list(api, path("vms"), chosen, columns, options.output)
         else:
             rows = [vm for vm in everything(api, path("vms")) if chosen(vm)]
-            show_list(rows, columns(time.time()), common.output, empty="no VMs: create one with `houyi vm create NAME --image IMAGE --type TYPE`")
+            show_list(rows, columns(time.time()), options.output, empty="no VMs: create one with `houyi vm create NAME --image IMAGE --type TYPE`")
 
 
 @app.command
-def show(name: Name, /, *, common: Common = COMMON) -> None:
+def show(name: Name, /, *, options: Options = OPTIONS) -> None:
     """Show everything about a VM."""
-    with connect(common) as api:
-        show_vm(api.request("GET", path("vms", name)), common)
+    with connect(options) as api:
+        show_vm(api.request("GET", path("vms", name)), options)
 
 
-def show_vm(vm: Row, common: Common) -> None:
+def show_vm(vm: Row, options: Options) -> None:
     now = time.time()
     error = f"{dig(vm, 'error.detail')} ({dig(vm, 'error.code')})" if vm.get("error") else ""
     facts = [
@@ -101,10 +101,10 @@ def show_vm(vm: Row, common: Common) -> None:
         ("restarts", str(dig(vm, "restarts") or "")),
         ("protected", "yes" if vm.get("protected") else "no"),
         ("labels", show_pairs(dig(vm, "labels", {}))),
-        ("running for", show_age(dig(vm, "started_at", 0.0), now) if dig(vm, "started_at", 0.0) else ""),
-        ("age", show_age(dig(vm, "created_at", 0.0), now)),
+        ("running for", show_age(vm["started_at"], now) if vm.get("started_at") else ""),
+        ("age", show_age(vm.get("created_at"), now)),
     ]
-    show_object(vm, facts, common.output)
+    show_object(vm, facts, options.output)
 
 
 def _nic(nic: Row) -> str:
@@ -112,9 +112,9 @@ def _nic(nic: Row) -> str:
 
 
 @app.command
-def start(name: Name, /, *, waiting: Waiting = WAITING, common: Common = COMMON) -> None:
+def start(name: Name, /, *, waiting: Waiting = WAITING, options: Options = OPTIONS) -> None:
     """Start a VM."""
-    _say(name, "start", "start", waiting, common)
+    _say(name, "start", "start", waiting, options)
 
 
 @app.command
@@ -125,66 +125,66 @@ def stop(
     force: Annotated[bool, Parameter(negative=(), help="Power it off at once, without asking the guest.")] = False,
     grace: Annotated[Seconds, Parameter(help="How long the guest may take to shut down before it is powered off.", show_default=lambda s: f"{s:.0f}s")] = 60.0,
     waiting: Waiting = WAITING,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Stop a VM: the power button first, forced after the grace period."""
-    body = {"force": True} if force else {"grace_seconds": round(grace)}
-    _say(name, "stop", "stop", waiting, common, body)
+    body = {"mode": StopMode.FORCE} if force else {"mode": StopMode.GRACEFUL, "grace_seconds": round(grace)}
+    _say(name, "stop", "stop", waiting, options, body)
 
 
 @app.command
-def reboot(name: Name, /, *, waiting: Waiting = WAITING, common: Common = COMMON) -> None:
+def reboot(name: Name, /, *, waiting: Waiting = WAITING, options: Options = OPTIONS) -> None:
     """Ask the guest to reboot."""
-    _say(name, "reboot", "reboot", waiting, common)
+    _say(name, "reboot", "reboot", waiting, options)
 
 
 @app.command
-def reset(name: Name, /, *, waiting: Waiting = WAITING, common: Common = COMMON) -> None:
+def reset(name: Name, /, *, waiting: Waiting = WAITING, options: Options = OPTIONS) -> None:
     """Press the reset button: the guest is not asked."""
-    _say(name, "reset", "reset", waiting, common)
+    _say(name, "reset", "reset", waiting, options)
 
 
 @app.command
-def pause(name: Name, /, *, waiting: Waiting = WAITING, common: Common = COMMON) -> None:
+def pause(name: Name, /, *, waiting: Waiting = WAITING, options: Options = OPTIONS) -> None:
     """Freeze a VM where it is."""
-    _say(name, "pause", "pause", waiting, common)
+    _say(name, "pause", "pause", waiting, options)
 
 
 @app.command
-def resume(name: Name, /, *, waiting: Waiting = WAITING, common: Common = COMMON) -> None:
+def resume(name: Name, /, *, waiting: Waiting = WAITING, options: Options = OPTIONS) -> None:
     """Let a paused VM go on."""
-    _say(name, "resume", "resume", waiting, common)
+    _say(name, "resume", "resume", waiting, options)
 
 
-def _say(name: str, verb: str, title: str, waiting: Waiting, common: Common, body: dict[str, Any] | None = None) -> None:
-    with connect(common) as api:
+def _say(name: str, verb: str, title: str, waiting: Waiting, options: Options, body: dict[str, Any] | None = None) -> None:
+    with connect(options) as api:
         operation = api.request("POST", path("vms", name, verb), body=body)
-        _told(follow(api, operation, waiting, f"{title} {name}"), f"{title} {name}: done", waiting, common)
+        _told(follow(api, operation, waiting, f"{title} {name}"), f"{title} {name}: done", waiting, options)
 
 
-def _told(operation: dict[str, Any], text: str, waiting: Waiting, common: Common) -> None:
-    if common.output is not Form.TABLE:
-        write_data(operation, common.output)
+def _told(operation: dict[str, Any], text: str, waiting: Waiting, options: Options) -> None:
+    if options.output is not Form.TABLE:
+        write_data(operation, options.output)
     elif waiting.wait:
         note(text)
 
 
 @app.command
-def rename(name: Name, new: Annotated[str, Parameter(help="The new name.")], /, *, common: Common = COMMON) -> None:
+def rename(name: Name, new: Annotated[str, Parameter(help="The new name.")], /, *, options: Options = OPTIONS) -> None:
     """Give a VM another name; the guest hears of it at its next start."""
-    _change(name, {"name": new}, f"{name} is now {new}", common)
+    _change(name, {"name": new}, f"{name} is now {new}", options)
 
 
 @app.command
-def protect(name: Name, /, *, common: Common = COMMON) -> None:
+def protect(name: Name, /, *, options: Options = OPTIONS) -> None:
     """Protect a VM from deletion."""
-    _change(name, {"protected": True}, f"{name} is protected from deletion", common)
+    _change(name, {"protected": True}, f"{name} is protected from deletion", options)
 
 
 @app.command
-def unprotect(name: Name, /, *, common: Common = COMMON) -> None:
+def unprotect(name: Name, /, *, options: Options = OPTIONS) -> None:
     """Take the protection from deletion away."""
-    _change(name, {"protected": False}, f"{name} may be deleted", common)
+    _change(name, {"protected": False}, f"{name} may be deleted", options)
 
 
 @app.command(name="set")
@@ -201,7 +201,7 @@ def set_vm(
     firmware: Firmware | None = None,
     video: bool | None = None,
     cpu_model: Annotated[str | None, Parameter(help="A libvirt CPU model; '' for the host's default.")] = None,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Change a VM. Labels and restart policy count at once, hardware at the next start."""
     changes: dict[str, Any] = {
@@ -214,27 +214,27 @@ def set_vm(
         "cpu_model": cpu_model,
     }
     body = {key: value for key, value in changes.items() if value is not None}
-    with connect(common) as api:
+    with connect(options) as api:
         headers = {}
         if label or remove_label:
             vm = api.request("GET", path("vms", name))
-            body["labels"] = {key: value for key, value in {**dig(vm, "labels", {}), **_pairs(label)}.items() if key not in remove_label}
+            body["labels"] = {key: value for key, value in {**dig(vm, "labels", {}), **vm_create.labels_of(label)}.items() if key not in remove_label}
             headers = {"If-Match": f'"{vm["revision"]}"'}
         if not body:
             raise Invalid("nothing_to_change", "nothing to change was given: see `houyi vm set --help`")
-        _changed(api.request("PATCH", path("vms", name), body=body, headers=headers), f"{name} is changed", common)
+        _changed(api.request("PATCH", path("vms", name), body=body, headers=headers), f"{name} is changed", options)
 
 
-def _change(name: str, body: dict[str, Any], text: str, common: Common) -> None:
-    with connect(common) as api:
-        _changed(api.request("PATCH", path("vms", name), body=body), text, common)
+def _change(name: str, body: dict[str, Any], text: str, options: Options) -> None:
+    with connect(options) as api:
+        _changed(api.request("PATCH", path("vms", name), body=body), text, options)
 
 
-def _changed(vm: dict[str, Any], text: str, common: Common) -> None:
-    if common.output is Form.TABLE:
+def _changed(vm: dict[str, Any], text: str, options: Options) -> None:
+    if options.output is Form.TABLE:
         note(text)
     else:
-        write_data(vm, common.output)
+        write_data(vm, options.output)
 
 
 @app.command
@@ -244,13 +244,13 @@ def delete(
     *,
     yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False,
     waiting: Waiting = WAITING,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Power a VM off and remove it with its disk."""
     sure(f"delete VM {name!r} with its disk?", yes)
-    with connect(common) as api:
+    with connect(options) as api:
         operation = api.request("DELETE", path("vms", name))
-        _told(follow(api, operation, waiting, f"delete {name}"), f"{name} is deleted", waiting, common)
+        _told(follow(api, operation, waiting, f"delete {name}"), f"{name} is deleted", waiting, options)
 
 
 @app.command
@@ -259,23 +259,16 @@ def events(
     /,
     *,
     watch: Annotated[bool, Parameter(negative=(), help="Stay and show what happens from now on.")] = False,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """What happened to a VM, oldest first."""
-    with connect(common) as api:
+    with connect(options) as api:
         vm_id = _id_of(api, name)
-        event.show_events(api, common, watch=watch, target=vm_id)
+        event.show_events(api, options, watch=watch, target=vm_id)
 
 
 def _id_of(api: "Transport", name: str) -> str:
     return str(api.request("GET", path("vms", name))["id"])
-
-
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
-    try:
-        return parse_pairs(texts)
-    except ValueError as wrong:
-        raise Invalid("label_malformed", str(wrong)) from None
 
 
 app.command(vm_create.create)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from houyi.cli.output import Format, note, write_data
-from houyi.cli.session import COMMON, Common, Seconds, connect
+from houyi.cli.session import OPTIONS, Options, Seconds, connect
 from houyi.model.errors import Failed, HouyiError, Unavailable
 from houyi.sdk.paths import path
 
@@ -41,10 +41,10 @@ def console(
     idle: Annotated[
         Seconds, Parameter(help="When stdin is no terminal: leave when the guest has been silent this long after its end.", show_default=lambda s: f"{s:.0f}s")
     ] = 2.0,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Open a VM's serial console; Ctrl-] leaves it. With a pipe for stdin, send it and print what the guest says."""
-    with connect(common) as api:
+    with connect(options) as api:
         socket = _ticket(api, name, "serial")
         server = api.server
     terminal = sys.stdin.isatty()
@@ -59,12 +59,12 @@ def console(
         note(f"left the console of {name}; it runs on")
 
 
-def log(name: Name, /, *, common: Common = COMMON) -> None:
+def log(name: Name, /, *, options: Options = OPTIONS) -> None:
     """Print what a VM has said on its serial console so far."""
-    with connect(common) as api:
+    with connect(options) as api:
         content: bytes = api.content(path("vms", name, "console", "log"))
-    if common.output is not Format.TABLE:
-        write_data({"log": content.decode(errors="replace")}, common.output)
+    if options.output is not Format.TABLE:
+        write_data({"log": content.decode(errors="replace")}, options.output)
         return
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
@@ -76,19 +76,19 @@ def vnc(
     *,
     port: Annotated[int, Parameter(help="TCP port on this machine for VNC viewers; 0: any free one.")] = 0,
     listen: Annotated[bool, Parameter(help="Stay and let VNC viewers connect; without, only print the websocket URL.")] = True,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Let VNC viewers on this machine see a VM's display, until interrupted; also print the websocket URL for noVNC, good for one connection."""
-    with connect(common) as api:
+    with connect(options) as api:
         url = _ticket(api, name, "vnc")
         if not listen:
-            if common.output is Format.TABLE:
+            if options.output is Format.TABLE:
                 print(url)  # noqa: T201 - what was asked for
             else:
-                write_data({"url": url}, common.output)
+                write_data({"url": url}, options.output)
             return
         with suppress(KeyboardInterrupt):
-            asyncio.run(_listen(api, name, port, url, common))
+            asyncio.run(_listen(api, name, port, url, options))
 
 
 def _ticket(api: "Transport", name: str, kind: str) -> str:
@@ -211,7 +211,7 @@ async def _silence(line: _Line, receiving: "asyncio.Task[None]", idle: float) ->
         await asyncio.wait({receiving}, timeout=idle)
 
 
-async def _listen(api: "Transport", name: str, port: int, url: str, common: Common) -> None:
+async def _listen(api: "Transport", name: str, port: int, url: str, options: Options) -> None:
     """Serve VNC viewers on loopback; each gets a websocket of its own."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -227,13 +227,13 @@ async def _listen(api: "Transport", name: str, port: int, url: str, common: Comm
     try:
         listener = await asyncio.start_server(serve, "127.0.0.1", port)
     except OSError as error:
-        raise Failed("port_taken", f"cannot listen on 127.0.0.1:{port} ({error.strerror}): choose another --port") from None
+        raise Failed("vnc_port_taken", f"cannot listen on 127.0.0.1:{port} ({error.strerror}): choose another --port") from None
     chosen = listener.sockets[0].getsockname()[1]
-    if common.output is Format.TABLE:
+    if options.output is Format.TABLE:
         note(f"display of {name}: connect a VNC viewer to 127.0.0.1:{chosen}; for noVNC (once): {url}")
         note("Ctrl-C ends this")
     else:
-        write_data({"host": "127.0.0.1", "port": chosen, "url": url}, common.output)
+        write_data({"host": "127.0.0.1", "port": chosen, "url": url}, options.output)
     async with listener:
         await listener.serve_forever()
 

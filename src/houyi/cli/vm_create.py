@@ -1,6 +1,8 @@
 """`houyi vm create`."""
 
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,7 +11,7 @@ from cyclopts import Parameter
 from houyi.cli.output import Format, note, show_object, write_data
 from houyi.cli.progress import follow, until
 from houyi.cli.quantities import parse_nic, parse_pairs, show_gib, show_mib
-from houyi.cli.session import COMMON, WAITING, Common, DiskGib, MemoryMib, Waiting, connect, dig
+from houyi.cli.session import OPTIONS, WAITING, DiskGib, MemoryMib, Options, Waiting, connect, dig
 from houyi.model.errors import Failed, Invalid
 from houyi.model.vm import Firmware, RestartPolicy
 from houyi.sdk.paths import path
@@ -20,71 +22,96 @@ if TYPE_CHECKING:
 _KEY_PREFIXES = ("ssh-", "ecdsa-", "sk-")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """Options of `vm create` about the machine itself."""
+
+    vm_type: Annotated[
+        str, Parameter(name="--type", help="A size, such as c1.small (`houyi vm-type list`); what is given beside it replaces its value.", show_default=False)
+    ] = ""
+    vcpus: Annotated[int | None, Parameter(help="Number of virtual CPUs.")] = None
+    memory: Annotated[MemoryMib | None, Parameter(help="Such as 512MiB or 4GiB.")] = None
+    disk: Annotated[DiskGib | None, Parameter(help="Such as 10GiB; at least as large as the image.")] = None
+    network: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="--no-network",
+            help="NETWORK or NETWORK,address=A.B.C.D; may be given several times. Without it: one NIC on 'default'.",
+            show_default=False,
+        ),
+    ] = ("default",)
+    firmware: Annotated[Firmware, Parameter(help="What boots the disk.")] = Firmware.BIOS
+    video: Annotated[bool, Parameter(help="Whether it has a display, and so VNC.")] = True
+    cpu_model: Annotated[str, Parameter(help="A libvirt CPU model; without it the host's default.", show_default=False)] = ""
+
+    def body(self) -> dict[str, Any]:
+        """As the API takes it. :raise Invalid: `option_malformed`."""
+        try:
+            nics = [parse_nic(text) for text in self.network]
+        except ValueError as wrong:
+            raise Invalid("option_malformed", str(wrong)) from None
+        sizes = {"type": self.vm_type or None, "vcpus": self.vcpus, "memory_mib": self.memory, "disk_gib": self.disk}
+        known = {key: value for key, value in sizes.items() if value is not None}
+        return {**known, "nics": nics, "firmware": self.firmware, "video": self.video, "cpu_model": self.cpu_model}
+
+
 def create(
     name: Annotated[str, Parameter(help="Name of the new VM, which is also its host name: a-z, 0-9 and '-'.")],
     /,
     *,
     image: Annotated[str, Parameter(help="Name or id of the image that its disk starts from.")],
-    vm_type: Annotated[str, Parameter(name="--type", help="A size, such as c1.small (`houyi vm-type list`); what is given beside it replaces its value.")] = "",
-    vcpus: int | None = None,
-    memory: Annotated[MemoryMib | None, Parameter(help="Such as 512MiB or 4GiB.")] = None,
-    disk: Annotated[DiskGib | None, Parameter(help="Such as 10GiB; at least as large as the image.")] = None,
-    network: Annotated[
-        tuple[str, ...],
-        Parameter(negative="--no-network", help="NETWORK or NETWORK,address=A.B.C.D; may be given several times. Without it: one NIC on 'default'."),
-    ] = ("default",),
+    hardware: Hardware = Hardware(),
     ssh_key: Annotated[
         tuple[str, ...], Parameter(negative=(), help="A key of `houyi ssh-key list`, or a file with a public key; may be given several times.")
     ] = (),
-    user_data: Annotated[str, Parameter(help="File with cloud-init user-data ('-': stdin).")] = "",
+    user_data: Annotated[str, Parameter(help="File with cloud-init user-data ('-': stdin).", show_default=False)] = "",
     restart_policy: Annotated[RestartPolicy, Parameter(help="What happens when the guest ends without being asked to.")] = RestartPolicy.ON_FAILURE,
-    firmware: Firmware = Firmware.BIOS,
-    video: Annotated[bool, Parameter(help="Whether it has a display, and so VNC.")] = True,
-    cpu_model: Annotated[str, Parameter(help="A libvirt CPU model; without it the host's default.", show_default=False)] = "",
     label: Annotated[tuple[str, ...], Parameter(negative=(), help="KEY=VALUE; may be given several times.")] = (),
     protect: Annotated[bool, Parameter(negative=(), help="Protect it from deletion.")] = False,
     start: Annotated[bool, Parameter(help="Start it once it is made.")] = True,
     dry_run: Annotated[bool, Parameter(negative=(), help="Check everything and say where it would go, but make nothing.")] = False,
     wait_for: Annotated[Literal["running", "guest"], Parameter(help="What to wait for: QEMU running, or the guest agent answering from inside.")] = "running",
     waiting: Waiting = WAITING,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Create a VM and start it."""
     body: dict[str, Any] = {
+        **hardware.body(),
         "name": name,
         "image": image,
-        "nics": _checked(lambda: [parse_nic(text) for text in network]),
         "ssh_keys": [key_text(key) for key in ssh_key],
         "user_data": read_text(user_data) if user_data else "",
         "restart_policy": restart_policy,
-        "firmware": firmware,
-        "video": video,
-        "cpu_model": cpu_model,
-        "labels": _checked(lambda: parse_pairs(label)),
+        "labels": labels_of(label),
         "protected": protect,
         "start": start,
     }
-    sizes = {"type": vm_type or None, "vcpus": vcpus, "memory_mib": memory, "disk_gib": disk}
-    body |= {key: value for key, value in sizes.items() if value is not None}
-    with connect(common) as api:
+    with connect(options) as api:
         if dry_run:
-            _rehearse(api, body, common)
+            _rehearse(api, body, options)
             return
         operation = follow(api, api.request("POST", path("vms"), body=body), waiting, f"create {name}")
-        vm_id = str(operation["target_id"])
         if waiting.wait and start and wait_for == "guest":
-            until(
-                lambda: dig(api.request("GET", path("vms", vm_id)), "guest_agent") == "connected", waiting, f"create {name}", "waiting for the guest to answer"
-            )
-        if common.output is not Format.TABLE:
-            write_data(operation, common.output)
-        elif waiting.wait:
-            vm = api.request("GET", path("vms", vm_id))
-            given = ", ".join(nic["address"] for nic in vm.get("nics") or () if nic.get("address"))
-            note(f"{name} is {vm['state']}{f' at {given}' if given else ''}: `houyi vm console {name}` opens its console")
+            _wait_for_guest(api, operation, waiting, name)
+        _tell(api, operation, waiting, name, options)
 
 
-def _rehearse(api: "Transport", body: dict[str, Any], common: Common) -> None:
+def _wait_for_guest(api: "Transport", operation: dict[str, Any], waiting: Waiting, name: str) -> None:
+    where = path("vms", str(operation["target_id"]))
+    until(lambda: dig(api.request("GET", where), "guest_agent") == "connected", waiting, f"create {name}", "waiting for the guest to answer")
+
+
+def _tell(api: "Transport", operation: dict[str, Any], waiting: Waiting, name: str, options: Options) -> None:
+    if options.output is not Format.TABLE:
+        write_data(operation, options.output)
+    elif waiting.wait:
+        vm = api.request("GET", path("vms", str(operation["target_id"])))
+        given = ", ".join(nic["address"] for nic in vm["nics"] if nic["address"])
+        note(f"{name} is {vm['state']}{f' at {given}' if given else ''}: `houyi vm console {name}` opens its console")
+
+
+def _rehearse(api: "Transport", body: dict[str, Any], options: Options) -> None:
     answer = api.request("POST", path("vms"), body=body, params={"dry_run": True})
     facts = [
         ("name", body["name"]),
@@ -92,14 +119,15 @@ def _rehearse(api: "Transport", body: dict[str, Any], common: Common) -> None:
         ("why not", str(dig(answer, "why_not"))),
         ("size", f"{dig(answer, 'vcpus')} vCPUs, {show_mib(dig(answer, 'memory_mib', 0))} memory, {show_gib(dig(answer, 'disk_gib', 0))} disk"),
     ]
-    show_object(answer, facts, common.output)
+    show_object(answer, facts, options.output)
 
 
-def _checked(parse: Any) -> Any:
+def labels_of(texts: Iterable[str]) -> dict[str, str]:
+    """:raise Invalid: `label_malformed`."""
     try:
-        return parse()
+        return parse_pairs(texts)
     except ValueError as wrong:
-        raise Invalid("option_malformed", str(wrong)) from None
+        raise Invalid("label_malformed", str(wrong)) from None
 
 
 def read_text(name: str) -> str:

@@ -10,7 +10,7 @@ from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.output import Column, show_list, show_object
 from houyi.cli.quantities import show_age, show_gib, show_mib
-from houyi.cli.session import COMMON, Common, DiskGib, MemoryMib, connect, everything
+from houyi.cli.session import OPTIONS, DiskGib, MemoryMib, Options, connect, everything
 from houyi.model.errors import Invalid
 from houyi.sdk.paths import path
 
@@ -29,28 +29,28 @@ COLUMNS: Sequence[Column] = (
 
 
 @app.command(name="list")
-def list_vm_types(*, common: Common = COMMON) -> None:
+def list_vm_types(*, options: Options = OPTIONS) -> None:
     """List VM types."""
-    with connect(common) as api:
+    with connect(options) as api:
         rows = everything(api, path("vm-types"))
-    show_list(rows, COLUMNS, common.output, empty="no VM types: create one with `houyi vm-type create NAME --vcpus 1 --memory 512MiB --disk 4GiB`")
+    show_list(rows, COLUMNS, options.output, empty="no VM types: create one with `houyi vm-type create NAME --vcpus 1 --memory 512MiB --disk 4GiB`")
 
 
 @app.command
-def show(name: Name, /, *, common: Common = COMMON) -> None:
+def show(name: Name, /, *, options: Options = OPTIONS) -> None:
     """Show a VM type."""
-    with connect(common) as api:
+    with connect(options) as api:
         kind = api.request("GET", path("vm-types", name))
     facts = [*((column.name.lower(), column.text(kind)) for column in COLUMNS), ("id", str(kind["id"])), ("age", show_age(kind["created_at"], time.time()))]
-    show_object(kind, facts, common.output)
+    show_object(kind, facts, options.output)
 
 
 @app.command
-def create(name: Annotated[str, Parameter(help="Name of the new type.")], /, *, vcpus: int, memory: Memory, disk: Disk, common: Common = COMMON) -> None:
+def create(name: Annotated[str, Parameter(help="Name of the new type.")], /, *, vcpus: int, memory: Memory, disk: Disk, options: Options = OPTIONS) -> None:
     """Create a VM type (administrators only)."""
-    with connect(common) as api:
+    with connect(options) as api:
         kind = api.request("POST", path("vm-types"), body={"name": name, "vcpus": vcpus, "memory_mib": memory, "disk_gib": disk})
-    told(kind, f"type {name} is made", common)
+    told(kind, f"type {name} is made", options)
 
 
 @app.command(name="set")
@@ -62,20 +62,20 @@ def set_vm_type(
     vcpus: int | None = None,
     memory: Memory | None = None,
     disk: Disk | None = None,
-    common: Common = COMMON,
+    options: Options = OPTIONS,
 ) -> None:
     """Change a VM type (administrators only)."""
     changes = {"name": new_name, "vcpus": vcpus, "memory_mib": memory, "disk_gib": disk}
     body = {key: value for key, value in changes.items() if value is not None}
     if not body:
         raise Invalid("nothing_to_change", "nothing to change was given: see `houyi vm-type set --help`")
-    with connect(common) as api:
-        told(api.request("PATCH", path("vm-types", name), body=body), f"type {name} is changed", common)
+    with connect(options) as api:
+        told(api.request("PATCH", path("vm-types", name), body=body), f"type {name} is changed", options)
 
 
 @app.command
-def delete(name: Name, /, *, yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False, common: Common = COMMON) -> None:
+def delete(name: Name, /, *, yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False, options: Options = OPTIONS) -> None:
     """Delete a VM type; VMs that were made from it stay (administrators only)."""
     sure(f"delete VM type {name!r}?", yes)
-    with connect(common) as api:
-        told(api.request("DELETE", path("vm-types", name)), f"type {name} is deleted", common)
+    with connect(options) as api:
+        told(api.request("DELETE", path("vm-types", name)), f"type {name} is deleted", options)

@@ -69,11 +69,11 @@ def _listed(api: "Transport", where: str, params: dict[str, str]) -> tuple[int, 
 def _followed(api: "Transport", where: str, params: dict[str, str], revision: int, known: set[str]) -> "Any":
     while True:
         for line in api.lines(where, params={**params, "watch": 1, "since": revision}):
-            revision = line.get("revision", revision)
-            if "object" not in line and "id" not in line:
+            revision = line["revision"]
+            if line["op"] == "bookmark":
                 continue
-            item = line.get("object") or {"id": line["id"]}
-            removed = line.get("change") == "removed" or line.get("op") == "delete"
+            removed = line["op"] == "delete"
+            item = {"id": line["id"]} if removed else line["object"]
             if removed:
                 known.discard(item["id"])
             else:

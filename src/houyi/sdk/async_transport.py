@@ -58,7 +58,7 @@ class AsyncTransport:
             yield page
             if not page.get("next"):
                 return
-            asked["page"] = page["next"]
+            asked["page_token"] = page["next"]
 
     async def lines(self, where: str, *, params: Params | None = None) -> AsyncIterator[Any]:
         """What a stream of JSON lines brings, until it ends. :raise HouyiError: as `request`."""

@@ -46,5 +46,5 @@ def problem_error(status: int, content: bytes) -> errors.HouyiError:
         code, detail = str(problem["code"]), str(problem["detail"])
     except (ValueError, KeyError, TypeError):
         return kind("http_error", f"the server answered {status} without saying why: is this the URL of a Houyi server?", status=status)
-    extra = {str(name): value for name, value in problem.items() if name not in ("type", "title", "status", "code", "detail")}
-    return kind(code, detail, **extra)
+    fields = "; ".join(f"{one['field']}: {one['problem']}" for one in problem.get("fields") or ())
+    return kind(code, f"{detail}: {fields}" if fields else detail, **(problem.get("extra") or {}))

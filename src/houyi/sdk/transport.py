@@ -49,7 +49,7 @@ class Transport:
             yield page
             if not page.get("next"):
                 return
-            asked["page"] = page["next"]
+            asked["page_token"] = page["next"]
 
     def lines(self, where: str, *, params: Params | None = None) -> Iterator[Any]:
         """What a stream of JSON lines brings, until it ends. :raise HouyiError: as `request`."""
