@@ -14,7 +14,7 @@ from house.tree import ROOT, Module, files, modules, text_of, where
 LIMITS = {"module": 400, "function": 60, "class": 12, "port": 10}
 
 EXCEPTIONS: dict[str, int] = {
-    "function store.migrations.versions.0001_first.upgrade": 258,  # a list of tables as they were once; never edited again
+    "function store.migrations.versions.0001_first.upgrade": 260,  # a list of tables as they were once; never edited again
     "class host.sim.state.SimState": 20,  # the menu of faults that tests plant, and the few calls its ports share
 }
 """What may be larger (its kind and name) -> its present size."""

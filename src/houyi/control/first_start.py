@@ -1,5 +1,7 @@
 """What is made at the first start, and found there at every later one: a project, an administrator, VM types, a network."""
 
+from houyi.control.addresses import parse_network
+from houyi.control.commands.project import BUILT_IN
 from houyi.control.commands.token import new_token
 from houyi.control.control import Control
 from houyi.model.errors import Conflict, NotFound
@@ -16,15 +18,19 @@ from houyi.store.views.project import get_project
 
 
 async def first_start(control: Control, nat_cidr: str) -> str | None:
-    """Fill an empty store. Returns the administrator's token at the first start, None later; of servers that start at once one gets it."""
+    """Fill an empty store. Returns the administrator's token at the first start, None later; of servers that start at once one gets it.
+
+    :raise Invalid: `cidr_invalid`.
+    """
+    parse_network(nat_cidr)
     try:
-        await control.store.read(lambda c: get_project(c, "default"))
+        await control.store.read(lambda c: get_project(c, BUILT_IN))
     except NotFound:
         pass
     else:
         return None
     now = control.clock.now()
-    project = Project(id=ProjectId(control.ids.new()), name="default", created_at=now, revision=0)
+    project = Project(id=ProjectId(control.ids.new()), name=BUILT_IN, created_at=now, revision=0)
     _token, text, token_mutation = new_token(control, project.id, "admin", Role.ADMIN, 0.0)
     mutations: list[Mutation] = [insert_project(project), token_mutation]
     for age, (name, vcpus, memory_mib, disk_gib) in enumerate(BUILT_IN_VM_TYPES):
@@ -43,7 +49,7 @@ async def first_start(control: Control, nat_cidr: str) -> str | None:
 
 async def renew_admin_token(control: Control, name: str) -> str:
     """One more administrator's token in the project `default`: for who has lost the first one but is root on the server's machine."""
-    project = await control.store.read(lambda c: get_project(c, "default"))
+    project = await control.store.read(lambda c: get_project(c, BUILT_IN))
     _token, text, mutation = new_token(control, project.id, name, Role.ADMIN, 0.0)
     await control.store.apply([mutation])
     return text

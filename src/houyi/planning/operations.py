@@ -26,7 +26,7 @@ def progress_of(operation: Operation, vm: Vm | None, blocked_on: str) -> Progres
         return _failed("vm_deleted", "the VM is being deleted")
     if vm.host_id is None:
         stage = "waiting for a host" if blocked_on else "choosing a host"
-        return Progress(state=OperationState.QUEUED, stage=stage, blocked_on=blocked_on)
+        return Progress(state=operation.state, stage=stage, blocked_on=blocked_on)
     if not vm.host_heard:
         return Progress(state=OperationState.RUNNING, progress=operation.progress, stage="waiting for the host", blocked_on="its host is not heard of")
     observed = vm.observed

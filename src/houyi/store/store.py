@@ -10,19 +10,21 @@ through `AsyncConnection.run_sync`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from houyi.base.log import get_log
-from houyi.model.errors import Conflict, Failed, Unavailable
+from houyi.model.errors import Conflict, HouyiError, Invalid, Unavailable
 from houyi.store import tables
 from houyi.store.migrate import upgrade
 from houyi.store.mutation import Mutation, Precondition
@@ -35,7 +37,14 @@ BATCH_LIMIT = 512
 POLL_SECONDS = 1.0
 """How often a server on PostgreSQL looks for other servers' writes should a notification be lost."""
 CHANNEL = "houyi_revision"
+MIGRATION_LOCK = "migration_lock"
+"""An empty table on PostgreSQL whose lock whoever migrates holds."""
 _READERS = 4
+
+_TROUBLE = (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, UnicodeError, OverflowError)
+"""What a database or its driver raises."""
+_VALUE_STATES = ("22", "23")
+"""SQLSTATE classes 'data exception' and 'integrity constraint violation'."""
 
 log = get_log(__name__)
 
@@ -51,6 +60,8 @@ class _Sqlite:
 
     def __init__(self, url: str) -> None:
         self._engine = _sqlite_engine(url)
+        if self._engine.url.database:
+            Path(self._engine.url.database).touch(mode=0o600)  # secrets' digests and user-data; its journals get the same mode
         upgrade(self._engine)
         self._writer = ThreadPoolExecutor(1, "store-writer")
         self._readers = ThreadPoolExecutor(_READERS, "store-reader")
@@ -98,11 +109,17 @@ class _Postgres:
     @classmethod
     async def open(cls, url: str) -> "_Postgres":
         engine = create_async_engine(url, pool_size=_READERS + 2, pool_pre_ping=True)
-        async with engine.begin() as connection:
-            # Two servers that start at once must not both migrate.
-            await connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS migration_lock (id integer PRIMARY KEY)")
-            await connection.exec_driver_sql("LOCK TABLE migration_lock IN EXCLUSIVE MODE")
-            await connection.run_sync(upgrade)
+        try:
+            # Two servers that start at once must not both migrate; of two that make this table at once one is refused, and then it is there.
+            with suppress(IntegrityError, ProgrammingError):
+                async with engine.begin() as connection:
+                    await connection.exec_driver_sql(f"CREATE TABLE IF NOT EXISTS {MIGRATION_LOCK} (id integer PRIMARY KEY)")
+            async with engine.begin() as connection:
+                await connection.exec_driver_sql(f"LOCK TABLE {MIGRATION_LOCK} IN EXCLUSIVE MODE")
+                await connection.run_sync(upgrade)
+        except BaseException:
+            await engine.dispose()
+            raise
         return cls(engine)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
@@ -152,13 +169,15 @@ class Store:
     async def open(cls, url: str) -> "Store":
         """Connect, bring the schema up to date, and start the writer. `sqlite:///path` or `postgresql+asyncpg://...`.
 
-        :raise Unavailable: `store_unreachable`.
+        :raise Unavailable: `store_unreachable`; `store_newer`: a newer version of the platform has written it.
         """
         try:
             database: _Database = _Sqlite(url) if url.startswith("sqlite:") else await _Postgres.open(url)
             store = cls(database)
             store._revision = await database.read(newest_revision)
-        except (SQLAlchemyError, OSError, asyncpg.PostgresError) as error:
+        except CommandError as error:
+            raise Unavailable("store_newer", f"the store was written by a newer version: run that one ({error})") from error
+        except _TROUBLE as error:
             raise Unavailable("store_unreachable", f"the store cannot be opened: {type(error).__name__}: {error}") from error
         store._tasks.append(asyncio.create_task(store._write_forever(), name="store-writer"))
         if isinstance(database, _Postgres):
@@ -178,10 +197,17 @@ class Store:
         return await done
 
     async def read(self, view: View[T]) -> T:
-        """Run a read in one consistent snapshot."""
+        """Run a read in one consistent snapshot.
+
+        :raise HouyiError: what the view raised. :raise Invalid: `text_invalid`: no text of the database. :raise Unavailable: `store_unreachable`.
+        """
+        if self._closed:
+            raise Unavailable("store_closed", "the server is shutting down: try again in a moment")
         try:
             return await self._database.read(view)
-        except (SQLAlchemyError, OSError, asyncpg.PostgresError) as error:
+        except _TROUBLE as error:
+            if _is_callers(error):
+                raise _refusal(error) from error
             log.error("store_read_failed", error=str(error))
             raise Unavailable("store_unreachable", "the store does not answer: try again in a moment") from error
 
@@ -230,10 +256,8 @@ class Store:
             outcomes = await self._database.write(lambda connection: _commit(connection, batch))
         except Exception as error:
             log.error("store_write_failed", error=str(error), batch=len(batch))
-            refusal = Unavailable("store_unreachable", "the store cannot be written to now: try again in a moment")
-            if "disk is full" in str(error) or "No space left" in str(error):
-                refusal = Unavailable("store_disk_full", "the disk of the store is full: make room, then try again")
-            outcomes = [refusal] * len(batch)
+            full = any(words in str(error) for words in ("disk is full", "No space left"))
+            outcomes = [_full() if full else _unreachable() for _ in batch]
         self.figures.batches += 1
         newest = self._revision
         for waiting, outcome in zip(batch, outcomes, strict=True):
@@ -271,7 +295,7 @@ class Store:
                         await asyncio.wait_for(heard.wait(), POLL_SECONDS)
                     heard.clear()
                     self._tell(await self._database.read(newest_revision))
-                except (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                except Exception as error:
                     log.warning("store_listen_failed", error=str(error))
                     connection = None
                     await asyncio.sleep(POLL_SECONDS)
@@ -300,13 +324,14 @@ def _commit(connection: Connection, batch: list[_Waiting]) -> list[int | Excepti
                     precondition(connection)
                 for mutation in waiting.mutations:
                     mutation.write(connection, revision + 1)
-        except IntegrityError as error:
-            outcomes.append(_explain(error))
+        except _TROUBLE as error:
+            if not _is_callers(error):
+                raise
+            outcomes.append(_refusal(error))
             continue
         except Exception as error:
-            if isinstance(error, SQLAlchemyError):
-                raise
-            outcomes.append(error)
+            # A future cannot carry a StopIteration, and nothing may stop the writer.
+            outcomes.append(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
             continue
         told = {(m.kind, m.id): m for m in waiting.mutations if not m.quiet}
         if told:
@@ -321,15 +346,37 @@ def _commit(connection: Connection, batch: list[_Waiting]) -> list[int | Excepti
     return outcomes
 
 
-def _explain(error: IntegrityError) -> Conflict | Failed:
+def _unreachable() -> Unavailable:
+    return Unavailable("store_unreachable", "the store cannot be written to now: try again in a moment")
+
+
+def _full() -> Unavailable:
+    return Unavailable("store_disk_full", "the disk of the store is full: make room, then try again")
+
+
+def _is_callers(error: Exception) -> bool:
+    """Whether only the caller's own values are at fault, so that the transaction and everybody else's writes go on."""
+    if isinstance(error, DBAPIError):
+        sqlstate = getattr(error.orig, "sqlstate", None) or ""
+        by_value = isinstance(error, IntegrityError | DataError) or sqlstate[:2] in _VALUE_STATES
+        return by_value and not error.connection_invalidated
+    return isinstance(error, UnicodeError | OverflowError)
+
+
+def _refusal(error: Exception) -> HouyiError:
+    if isinstance(error, IntegrityError):
+        return _explain(error)
+    return Invalid("text_invalid", "a text with NUL or half a surrogate pair, or a number beyond 64 bits, cannot be stored or looked for: correct it")
+
+
+def _explain(error: IntegrityError) -> Conflict:
     text = str(error.orig).splitlines()[0]  # the second line quotes the caller's values
+    if "FOREIGN KEY" in text or "foreign key" in text:
+        return Conflict("in_use", "something still refers to it, or what it refers to is gone: look again")
+    if "nic.mac" in text or "pk_nic" in text:
+        return Conflict("mac_taken", "that MAC is taken: try again, another one is chosen")
     if "address" in text:
         return Conflict("address_taken", "that address is taken on this network: choose another, or leave the choice to the platform")
     if "name" in text:
         return Conflict("name_taken", "that name is taken: choose another")
-    if "FOREIGN KEY" in text or "foreign key" in text:
-        return Conflict("in_use", "something still refers to it, or what it refers to is gone: look again")
     return Conflict("conflict", f"a constraint of the store refused it: {text}")
-
-
-Apply = Callable[[Sequence[Mutation]], Awaitable[int]]

@@ -228,6 +228,7 @@ operation = Table(
     _created(),
     _revision(),
 )
+Index("ix_operation_age", operation.c.created_at, operation.c.id)
 Index("ix_operation_open", operation.c.target_kind, operation.c.target_id, sqlite_where=~operation.c.ended, postgresql_where=~operation.c.ended)
 
 event = Table(
@@ -241,6 +242,7 @@ event = Table(
     Column("doc", Text, nullable=False),
     _created(),
     _revision(),
+    Index("ix_event_age", "created_at", "id"),
     Index("ix_event_target", "target_kind", "target_id", "revision"),
 )
 

@@ -4,13 +4,14 @@ import hmac
 from collections.abc import Mapping
 
 from houyi.base.ids import digest
-from houyi.control.control import Context, Control, new_event
+from houyi.control.control import Context, Control, again, new_event
 from houyi.model.errors import Conflict, Forbidden, NotFound
 from houyi.model.host import Host
 from houyi.model.ids import HostId, ProjectId
 from houyi.model.names import check_name
 from houyi.model.token import Role
 from houyi.planning.spec import check_labels
+from houyi.store.mutation import expect
 from houyi.store.rows.host import delete_host, insert_host, update_host
 from houyi.store.rows.join_token import use_join_token
 from houyi.store.views.host import get_host
@@ -45,14 +46,20 @@ async def join_host(control: Control, token_id: str, secret: str, name: str) -> 
 
 async def update_host_desired(control: Control, ctx: Context, reference: str, *, cordoned: bool | None = None, labels: Mapping[str, str] | None = None) -> Host:
     """Cordon (no new VMs come) or uncordon, and replace the labels. :raise Invalid: `labels_invalid`."""
-    host = await control.store.read(lambda c: get_host(c, reference))
     if labels is not None:
         check_labels(labels)
-    mutation = update_host(host.id, cordoned=host.cordoned if cordoned is None else cordoned, labels=host.labels if labels is None else dict(labels))
-    detail = "changed" if cordoned is None else ("cordoned" if cordoned else "uncordoned")
-    await control.store.apply([mutation, new_event(control, ctx, "host.update", host.id, host.name, detail, project_id=None)])
+
+    async def attempt() -> Host:
+        host = await control.store.read(lambda c: get_host(c, reference))
+        mutation = update_host(host.id, cordoned=host.cordoned if cordoned is None else cordoned, labels=host.labels if labels is None else dict(labels))
+        detail = "changed" if cordoned is None else ("cordoned" if cordoned else "uncordoned")
+        event = new_event(control, ctx, "host.update", host.id, host.name, detail, project_id=None)
+        await control.store.apply([mutation, event], [expect(lambda c: get_host(c, host.id), host.revision)])
+        return await control.store.read(lambda c: get_host(c, host.id))
+
+    changed = await again(attempt)
     control.hints.poke("placement")
-    return await control.store.read(lambda c: get_host(c, host.id))
+    return changed
 
 
 async def remove_host(control: Control, ctx: Context, reference: str) -> None:

@@ -3,15 +3,16 @@
 from dataclasses import replace
 
 from houyi.control.control import Context, Control, again, new_event, new_operation, remembered
-from houyi.model.errors import Conflict, Forbidden, Invalid, Stale
+from houyi.model.errors import Forbidden, Invalid, Stale
 from houyi.model.ids import ImageId
 from houyi.model.image import Image, ImageSpec, ImageState, ImageStatus
 from houyi.model.names import check_name
 from houyi.model.operation import Operation
 from houyi.model.token import Role
 from houyi.store.journal import insert_operation
-from houyi.store.rows.image import insert_image, mark_image_deleted, update_image
-from houyi.store.views.image import get_image, vms_with_image
+from houyi.store.mutation import expect
+from houyi.store.rows.image import expect_image_unused, insert_image, mark_image_deleted, update_image
+from houyi.store.views.image import get_image
 
 
 async def create_image(control: Control, ctx: Context, name: str, spec: ImageSpec) -> tuple[Image, Operation]:
@@ -57,12 +58,13 @@ async def update_image_desired(
             raise Forbidden("public_needs_admin", "only administrators may make an image public or private")
         spec = replace(image.spec, public=image.spec.public if public is None else public, os=image.spec.os if os is None else os)
         changed = replace(image, name=image.name if name is None else check_name(name), spec=spec)
+        event = new_event(control, ctx, "image.update", image.id, changed.name, "changed", project_id=image.project_id)
         await control.store.apply(
-            [update_image(changed), new_event(control, ctx, "image.update", image.id, changed.name, "changed", project_id=image.project_id)]
+            [update_image(changed, was_public=image.spec.public), event], [expect(lambda c: get_image(c, image.id, ctx.scope), image.revision)]
         )
         return await control.store.read(lambda c: get_image(c, image.id, ctx.scope))
 
-    return await again(attempt, codes=())
+    return await again(attempt, codes=() if expected is not None else ("revision_mismatch",))
 
 
 async def delete_image(control: Control, ctx: Context, reference: str, *, expected: int | None = None) -> Operation:
@@ -70,11 +72,6 @@ async def delete_image(control: Control, ctx: Context, reference: str, *, expect
     image = await _owned(control, ctx, reference)
     if expected is not None and image.revision != expected:
         raise Stale("revision_mismatch", "the image was changed meanwhile: read it again and repeat the request", revision=image.revision)
-    users = await control.store.read(lambda c: vms_with_image(c, image.id))
-    if users:
-        raise Conflict(
-            "image_in_use", f"{users} VM{'s were' if users > 1 else ' was'} made from image {image.name!r}: delete {'them' if users > 1 else 'it'} first"
-        )
     operation = new_operation(control, ctx, "image.delete", image.id, project_id=image.project_id, done=True)
     await control.store.apply(
         [
@@ -82,7 +79,8 @@ async def delete_image(control: Control, ctx: Context, reference: str, *, expect
             insert_operation(operation),
             new_event(control, ctx, "image.delete", image.id, image.name, "deleted", project_id=image.project_id),
             *remembered(control, ctx, operation),
-        ]
+        ],
+        [expect_image_unused(image)],
     )
     control.hints.poke("images")
     return operation

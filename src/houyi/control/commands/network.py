@@ -1,7 +1,7 @@
 """What may be asked of networks."""
 
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import AddressValueError, IPv4Address
 
 from houyi.control.addresses import parse_network
 from houyi.control.control import Context, Control, new_event, remembered
@@ -11,9 +11,8 @@ from houyi.model.names import check_name
 from houyi.model.network import Network, NetworkKind, NetworkSpec
 from houyi.model.token import Role
 from houyi.store.rows.network import delete_network as delete_network_row
-from houyi.store.rows.network import insert_network
-from houyi.store.views.network import get_network, list_networks
-from houyi.store.views.page import EVERYTHING
+from houyi.store.rows.network import expect_network_fits, insert_network
+from houyi.store.views.network import get_network
 
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -29,8 +28,6 @@ async def create_network(control: Control, ctx: Context, name: str, spec: Networ
     if ctx.role is not Role.ADMIN and (shared or spec.kind is NetworkKind.BRIDGE):
         raise Forbidden("network_needs_admin", "only administrators may make shared networks or use a host's bridge")
     _check(spec)
-    if spec.cidr:
-        await _check_overlap(control, spec)
     network = Network(
         id=NetworkId(control.ids.new()),
         project_id=None if shared else ctx.project_id,
@@ -39,28 +36,29 @@ async def create_network(control: Control, ctx: Context, name: str, spec: Networ
         created_at=control.clock.now(),
         revision=control.store.revision,
     )
-    # Names of shared networks are unique too, which the schema cannot say of NULL projects.
-    known = await control.store.read(lambda c: list_networks(c, None, EVERYTHING))
-    if any(other.name == name and other.project_id == network.project_id for other in known.items):
-        raise Conflict("name_taken", f"there is a network {name!r} already: choose another name")
     await control.store.apply(
         [
             insert_network(network),
             new_event(control, ctx, "network.create", network.id, name, "created", project_id=network.project_id),
             *remembered(control, ctx, network),
-        ]
+        ],
+        [expect_network_fits(network)],
     )
     return await control.store.read(lambda c: get_network(c, network.id, None))
 
 
 async def delete_network(control: Control, ctx: Context, reference: str) -> None:
-    """:raise Conflict: `in_use`: a VM has a NIC on it. :raise Forbidden: `not_yours`: a shared network."""
+    """:raise Conflict: `network_in_use`: a VM has a NIC on it. :raise Forbidden: `not_yours`: a shared network."""
     network = await control.store.read(lambda c: get_network(c, reference, ctx.scope))
     if ctx.scope is not None and network.project_id != ctx.project_id:
         raise Forbidden("not_yours", f"network {network.name!r} is shared: only administrators may delete it")
-    await control.store.apply(
-        [delete_network_row(network), new_event(control, ctx, "network.delete", network.id, network.name, "deleted", project_id=network.project_id)]
-    )
+    event = new_event(control, ctx, "network.delete", network.id, network.name, "deleted", project_id=network.project_id)
+    try:
+        await control.store.apply([delete_network_row(network), event])
+    except Conflict as used:
+        if used.code != "in_use":
+            raise
+        raise Conflict("network_in_use", f"VMs have NICs on network {network.name!r}: delete them first") from None
 
 
 def _check(spec: NetworkSpec) -> None:
@@ -84,13 +82,3 @@ def _address(text: str, code: str) -> IPv4Address:
         return IPv4Address(text)
     except AddressValueError:
         raise Invalid(code, f"{text[:64]!r} is not an IPv4 address") from None
-
-
-async def _check_overlap(control: Control, spec: NetworkSpec) -> None:
-    """Two NAT networks of one host must not share addresses, whoever owns them."""
-    if spec.kind is not NetworkKind.NAT:
-        return
-    mine = IPv4Network(spec.cidr)
-    for other in (await control.store.read(lambda c: list_networks(c, None, EVERYTHING))).items:
-        if other.spec.kind is NetworkKind.NAT and IPv4Network(other.spec.cidr).overlaps(mine):
-            raise Conflict("cidr_overlaps", f"{spec.cidr} overlaps with another network: choose another range")

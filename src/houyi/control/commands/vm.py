@@ -12,7 +12,7 @@ from houyi.model.vm import DesiredVm, EffectiveState, Firmware, Power, RestartPo
 from houyi.planning.placement.filters import amounts
 from houyi.planning.spec import check_spec
 from houyi.planning.verbs import Verb, Verdict, may
-from houyi.store.claims import change_claim
+from houyi.store.claims import grow_claim, settle_claim
 from houyi.store.journal import insert_operation
 from houyi.store.mutation import Mutation
 from houyi.store.rows.vm import expect_vm, update_vm
@@ -23,7 +23,7 @@ Change = Callable[[DesiredVm], DesiredVm]
 
 
 async def start_vm(control: Control, ctx: Context, reference: str) -> Operation:
-    """:raise NotFound: :raise Conflict: the verb is refused in this state (planning.verbs)."""
+    """:raise NotFound: `vm_not_found`. :raise Conflict: the verb is refused in this state (planning.verbs)."""
     return await _say(control, ctx, reference, Verb.START, lambda vm: _power(vm, Power.RUNNING))
 
 
@@ -114,7 +114,7 @@ async def update_vm_desired(control: Control, ctx: Context, reference: str, chan
         if vm.host_id is not None and amounts(desired.spec) != amounts(vm.desired.spec):
             host_id = vm.host_id
             host = await control.store.read(lambda c: get_host(c, host_id))
-            mutations.append(change_claim(desired, host.id, amounts(desired.spec), host_limits(host, control.settings.server)))
+            mutations.append(grow_claim(desired, host.id, amounts(desired.spec), host_limits(host, control.settings.server)))
         await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
         return await control.store.read(lambda c: get_vm(c, vm.desired.id, ctx.scope))
 
@@ -149,15 +149,15 @@ async def _say(control: Control, ctx: Context, reference: str, verb: Verb, chang
             return operation
         desired = replace(change(vm.desired), generation=vm.desired.generation + 1)
         operation = new_operation(control, ctx, name, vm.desired.id, project_id=vm.desired.project_id, generation=desired.generation)
-        await control.store.apply(
-            [
-                update_vm(desired, vm.protected),
-                insert_operation(operation),
-                _event(control, ctx, name, vm, f"{verb.value.replace('_', ' ')} asked"),
-                *remembered(control, ctx, operation),
-            ],
-            [expect_vm(vm.desired.id, vm.revision)],
-        )
+        mutations = [
+            update_vm(desired, vm.protected),
+            insert_operation(operation),
+            _event(control, ctx, name, vm, f"{verb.value.replace('_', ' ')} asked"),
+            *remembered(control, ctx, operation),
+        ]
+        if verb is Verb.START and effective(vm) is EffectiveState.STOPPED:
+            mutations.append(settle_claim(desired, amounts(desired.spec)))
+        await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
         return operation
 
     operation = await again(attempt)

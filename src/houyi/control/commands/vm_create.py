@@ -1,14 +1,15 @@
 """The creation of a VM: everything that it refers to is found and checked, addresses are given, and then it is written at once."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 from houyi.control.addresses import check_address, free_address, new_mac
-from houyi.control.control import ATTEMPTS, Context, Control, new_event, new_operation, remembered
+from houyi.control.control import Context, Control, new_event, new_operation, remembered
 from houyi.control.placements import choose_host
 from houyi.control.ssh_public_key import parse_public_key
-from houyi.model.errors import Conflict, Invalid, NoCapacity
+from houyi.model.errors import Conflict, Invalid, NoCapacity, NotFound
 from houyi.model.ids import VmId
 from houyi.model.image import Image, ImageState
 from houyi.model.names import check_name
@@ -19,15 +20,19 @@ from houyi.planning.placement.choose import Choice
 from houyi.planning.placement.filters import amounts
 from houyi.planning.spec import check_spec
 from houyi.store.journal import insert_operation
+from houyi.store.rows.image import expect_image_kept
 from houyi.store.rows.vm import insert_vm
 from houyi.store.views.host import list_hosts
 from houyi.store.views.image import get_image
 from houyi.store.views.network import get_network, taken_addresses
 from houyi.store.views.page import EVERYTHING
 from houyi.store.views.ssh_key import get_ssh_key
+from houyi.store.views.vm import get_vm
 from houyi.store.views.vm_type import get_vm_type
 
 GIB = 1 << 30
+ADDRESS_ATTEMPTS = 64
+"""Each attempt that finds its address taken means that another creation got one, so that this bounds how many creations at once may be ahead of one in a small network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +84,7 @@ async def create_vm(control: Control, ctx: Context, ask: VmAsk) -> tuple[Vm, Ope
         raise NoCapacity(
             "no_capacity", f"no host can take this VM: {choice.why_not}", asked=amounts(resolved.spec), left=dict(choice.left), removed=dict(choice.removed)
         )
-    for attempt in range(ATTEMPTS):
+    for attempt in range(ADDRESS_ATTEMPTS):
         nics = await _nics(control, resolved, attempt)
         desired = DesiredVm(
             id=VmId(control.ids.new()),
@@ -100,10 +105,10 @@ async def create_vm(control: Control, ctx: Context, ask: VmAsk) -> tuple[Vm, Ope
             *remembered(control, ctx, operation),
         ]
         try:
-            revision = await control.store.apply(mutations)
+            revision = await control.store.apply(mutations, [expect_image_kept(resolved.spec.image_id)])
         except Conflict as taken:
-            by_us = taken.code == "address_taken" and not all(resolved.asked_addresses)
-            if not by_us or attempt == ATTEMPTS - 1:
+            ours = taken.code == "mac_taken" or (taken.code == "address_taken" and not all(resolved.asked_addresses))
+            if not ours or attempt == ADDRESS_ATTEMPTS - 1:
                 raise
             continue
         control.hints.poke("placement")
@@ -121,6 +126,9 @@ async def rehearse_vm(control: Control, ctx: Context, ask: VmAsk) -> tuple[VmSpe
 
 async def _checked(control: Control, ctx: Context, ask: VmAsk) -> tuple[_Resolved, Choice]:
     check_name(ask.name)
+    with suppress(NotFound):
+        await control.store.read(lambda c: get_vm(c, ask.name, ctx.project_id))
+        raise Conflict("name_taken", f"there is a VM {ask.name!r} already: choose another name")
     resolved = await _resolve(control, ctx, ask)
     check_spec(resolved.spec)
     hosts = await control.store.read(lambda c: list_hosts(c, EVERYTHING))

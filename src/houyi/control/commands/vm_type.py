@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
-from houyi.control.control import Context, Control, new_event, remembered
+from houyi.control.control import Context, Control, again, new_event, remembered
 from houyi.model.ids import ImageId, VmTypeId
 from houyi.model.names import check_name
 from houyi.model.vm import VmSpec
 from houyi.model.vm_type import VmType
 from houyi.planning.spec import check_spec
+from houyi.store.mutation import expect
 from houyi.store.rows.vm_type import delete_vm_type as delete_vm_type_row
 from houyi.store.rows.vm_type import put_vm_type
 from houyi.store.views.vm_type import get_vm_type
@@ -42,17 +43,22 @@ async def update_vm_type(
     disk_gib: int | None = None,
 ) -> VmType:
     """VMs that were made from it keep their size."""
-    old = await control.store.read(lambda c: get_vm_type(c, reference))
-    new = replace(
-        old,
-        name=old.name if name is None else _check_name(name),
-        vcpus=old.vcpus if vcpus is None else vcpus,
-        memory_mib=old.memory_mib if memory_mib is None else memory_mib,
-        disk_gib=old.disk_gib if disk_gib is None else disk_gib,
-    )
-    _check(new)
-    await control.store.apply([put_vm_type(new), new_event(control, ctx, "vm_type.update", new.id, new.name, "changed", project_id=None)])
-    return await control.store.read(lambda c: get_vm_type(c, new.id))
+
+    async def attempt() -> VmType:
+        old = await control.store.read(lambda c: get_vm_type(c, reference))
+        new = replace(
+            old,
+            name=old.name if name is None else _check_name(name),
+            vcpus=old.vcpus if vcpus is None else vcpus,
+            memory_mib=old.memory_mib if memory_mib is None else memory_mib,
+            disk_gib=old.disk_gib if disk_gib is None else disk_gib,
+        )
+        _check(new)
+        event = new_event(control, ctx, "vm_type.update", new.id, new.name, "changed", project_id=None)
+        await control.store.apply([put_vm_type(new), event], [expect(lambda c: get_vm_type(c, old.id), old.revision)])
+        return await control.store.read(lambda c: get_vm_type(c, new.id))
+
+    return await again(attempt)
 
 
 async def delete_vm_type(control: Control, ctx: Context, reference: str) -> None:

@@ -1,14 +1,17 @@
 """A host's words about itself: that it is there, what it is, and that it has gone."""
 
+from contextlib import suppress
+
 from houyi.control.control import Context, Control, new_event
 from houyi.model.errors import NotFound
 from houyi.model.host import Host, HostFacts, HostLoad
 from houyi.model.ids import HostId, ProjectId
 from houyi.model.resources import DISK_GIB, MEMORY_MIB, VCPU
 from houyi.model.token import Role
-from houyi.store.mutation import Mutation
-from houyi.store.rows.host import put_host_facts, put_host_load, set_host_connected
+from houyi.store.mutation import Mutation, touch
+from houyi.store.rows.host import put_host_facts, put_host_load
 from houyi.store.views.host import get_host, reports_of
+from houyi.store.views.vm import vms_of_host
 
 _EVERY = 3
 """A heartbeat is written down this many times within a lease: often enough that the lease never runs out, seldom enough that idle hosts cost little."""
@@ -24,7 +27,8 @@ async def take_hello(control: Control, host_id: HostId, instance: str, facts: Ho
     host = await control.store.read(lambda c: get_host(c, host_id))
     capacity = {VCPU: facts.cpus, MEMORY_MIB: facts.memory_mib, DISK_GIB: facts.disk_gib}
     event = new_event(control, host_context(host_id), "host.connect", host_id, host.name, f"connected, agent {facts.agent_version}", project_id=None)
-    await control.store.apply([put_host_facts(host_id, instance, facts, capacity, control.clock.now()), event])
+    shown = [] if host.connected else await _shown_again(control, host_id)
+    await control.store.apply([put_host_facts(host_id, instance, facts, capacity, control.clock.now()), event, *shown])
     control.hints.poke("placement")
     return await control.store.read(lambda c: get_host(c, host_id))
 
@@ -35,18 +39,24 @@ async def load_mutations(control: Control, host_id: HostId, instance: str, seria
     if known is None or known.instance != instance or serial <= known.serial:
         return None
     now = control.clock.now()
-    fresh = known.connected and now - known.last_seen_at < control.settings.server.lease_seconds / _EVERY
+    if not known.connected:
+        host = await control.store.read(lambda c: get_host(c, host_id))
+        event = new_event(control, host_context(host_id), "host.reachable", host_id, host.name, "heard of again", project_id=None)
+        return [put_host_load(host_id, serial, load, now), event, *await _shown_again(control, host_id)]
+    fresh = now - known.last_seen_at < control.settings.server.lease_seconds / _EVERY
     return [] if fresh and not force else [put_host_load(host_id, serial, load, now)]
 
 
 async def take_goodbye(control: Control, host_id: HostId, instance: str) -> None:
-    """The link of this instance is gone; its VMs are unknown from now on. A host that has connected anew meanwhile is left alone."""
-    try:
+    """The link of this instance is gone. An agent that comes back within its lease has not been away: what is shown changes when the lease runs out."""
+    with suppress(NotFound):
         host = await control.store.read(lambda c: get_host(c, host_id))
-    except NotFound:
-        return
-    known = await control.store.read(lambda c: reports_of(c, host_id))
-    if known is None or known.instance != instance or not known.connected:
-        return
-    event = new_event(control, host_context(host_id), "host.disconnect", host_id, host.name, "the link was lost", project_id=None)
-    await control.store.apply([set_host_connected(host_id, False, None), event])
+        known = await control.store.read(lambda c: reports_of(c, host_id))
+        if known is not None and known.instance == instance and known.connected:
+            await control.store.apply([new_event(control, host_context(host_id), "host.disconnect", host_id, host.name, "the link was lost", project_id=None)])
+
+
+async def _shown_again(control: Control, host_id: HostId) -> list[Mutation]:
+    """The VMs of a host that is back are shown as what they are again."""
+    vms = await control.store.read(lambda c: vms_of_host(c, host_id))
+    return [touch("vm", vm.desired.id, vm.desired.project_id) for vm in vms]

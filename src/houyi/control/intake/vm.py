@@ -1,20 +1,26 @@
 """A host's words about its VMs. What is old, or about VMs that the host does not hold, is dropped."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from houyi.base.log import get_log
-from houyi.control.control import Control, new_event
+from houyi.control.control import Control, again, new_event
 from houyi.control.intake.host import host_context, load_mutations
-from houyi.model.errors import HouyiError
+from houyi.model.errors import Stale
 from houyi.model.host import HostLoad
 from houyi.model.ids import HostId, VmId
 from houyi.model.vm import ObservedVm, StateReason, Vm
 from houyi.store.mutation import Mutation
+from houyi.store.rows.host import expect_report
 from houyi.store.rows.vm import put_observed, remove_vm
 from houyi.store.views.vm import vms_by_id
 
 log = get_log(__name__)
+
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,40}")
+"""What may become an event's kind: hosts are believed about their VMs, not trusted with the shape of our records."""
+_DETAIL_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,41 +42,47 @@ async def take_report(
     gone: Sequence[VmId],
     happened: Sequence[Happened],
 ) -> bool:
-    """Believe a report as far as it may be believed; False: it was older than what is known and nothing of it was taken."""
-    mutations = await load_mutations(control, host_id, instance, serial, load, force=bool(vms or gone or happened))
-    if mutations is None:
-        return False
-    if not (vms or gone or happened):
+    """Believe a report as far as it may be believed, in one transaction; False: it was older than what is known and nothing of it was taken."""
+
+    async def attempt() -> bool:
+        mutations = await load_mutations(control, host_id, instance, serial, load, force=bool(vms or gone or happened))
+        if mutations is None:
+            return False
+        ids = {observed.id for observed in vms} | set(gone) | {one.vm_id for one in happened}
+        known = await control.store.read(lambda c: vms_by_id(c, ids)) if ids else {}
+        held = {vm_id: vm for vm_id, vm in known.items() if vm.host_id == host_id}
+        for strange in sorted(ids - held.keys()):
+            log.warning("report_of_strange_vm", host=host_id, vm=strange)
+        for observed in vms:
+            mutations += _take_observed(control, host_id, held.get(observed.id), observed)
+        for one in happened:
+            mutations += _take_happened(control, host_id, held.get(one.vm_id), one)
+        for vm_id in gone:
+            mutations += _take_gone(control, host_id, held.get(vm_id))
         if mutations:
-            await control.store.apply(mutations)
+            await control.store.apply(mutations, [expect_report(host_id, instance, serial)])
         return True
-    ids = {observed.id for observed in vms} | set(gone) | {one.vm_id for one in happened}
-    known = await control.store.read(lambda c: vms_by_id(c, ids))
-    held = {vm_id: vm for vm_id, vm in known.items() if vm.host_id == host_id}
-    for strange in ids - held.keys():
-        log.warning("report_of_strange_vm", host=host_id, vm=strange)
-    for observed in vms:
-        await _take_observed(control, host_id, held.get(observed.id), observed)
-    for one in happened:
-        vm = held.get(one.vm_id)
-        if vm is not None:
-            mutations.append(
-                new_event(control, host_context(host_id), f"vm.{one.kind}", one.vm_id, vm.desired.name, one.detail, project_id=vm.desired.project_id)
-            )
-    for vm_id in gone:
-        mutations += _take_gone(control, host_id, held.get(vm_id))
-    if mutations:
-        await control.store.apply(mutations)
-    control.hints.poke("operations")
-    control.hints.poke("placement")
-    return True
+
+    try:
+        taken = await again(attempt, codes=("observation_old",))
+    except Stale as old:
+        if old.code != "report_old":
+            raise
+        return False
+    if vms or gone or happened:
+        control.hints.poke("operations")
+        control.hints.poke("placement")
+    return taken
 
 
-async def _take_observed(control: Control, host_id: HostId, vm: Vm | None, observed: ObservedVm) -> None:
+def _take_observed(control: Control, host_id: HostId, vm: Vm | None, observed: ObservedVm) -> list[Mutation]:
     if vm is None or vm.observed == observed:
-        return
+        return []
+    if observed.epoch != vm.desired.epoch:
+        log.info("report_dropped", host=host_id, vm=observed.id, epoch=observed.epoch, held=vm.desired.epoch)
+        return []
     before = vm.observed
-    mutations: list[Mutation] = [put_observed(host_id, vm.desired.project_id, observed)]
+    mutations = [put_observed(host_id, vm.desired.project_id, observed)]
     if before is None or before.state is not observed.state:
         reason = f" ({observed.reason.value.replace('_', ' ')})" if observed.reason not in (StateReason.NONE, StateReason.REQUESTED) else ""
         data = {"from": before.state.value if before else "", "to": observed.state.value, "reason": observed.reason.value}
@@ -81,10 +93,14 @@ async def _take_observed(control: Control, host_id: HostId, vm: Vm | None, obser
         mutations.append(
             new_event(control, host_context(host_id), "vm.state", observed.id, vm.desired.name, detail, project_id=vm.desired.project_id, data=data)
         )
-    try:
-        await control.store.apply(mutations)
-    except HouyiError as refused:
-        log.info("report_dropped", host=host_id, vm=observed.id, code=refused.code)
+    return mutations
+
+
+def _take_happened(control: Control, host_id: HostId, vm: Vm | None, one: Happened) -> list[Mutation]:
+    if vm is None or not _KIND.fullmatch(one.kind):
+        return []
+    detail = one.detail[:_DETAIL_MAX]
+    return [new_event(control, host_context(host_id), f"vm.{one.kind}", one.vm_id, vm.desired.name, detail, project_id=vm.desired.project_id)]
 
 
 def _take_gone(control: Control, host_id: HostId, vm: Vm | None) -> list[Mutation]:

@@ -2,15 +2,39 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, select, update
 
+from houyi.model.errors import Stale
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import HostId
 from houyi.model.resources import Amounts
 from houyi.store import tables
 from houyi.store.docs import dump
-from houyi.store.mutation import Mutation, Op
+from houyi.store.mutation import Mutation, Op, Precondition
 from houyi.store.rows.write import drop, put
+
+
+def expect_report(host_id: HostId, instance: str, serial: int) -> Precondition:
+    """The report is newer than what was written down. :raise Stale: `report_old`: it is not, or its agent has been replaced, or the host removed."""
+
+    def check(connection: Connection) -> None:
+        seen = tables.host_observed
+        known = connection.execute(select(seen.c.instance, seen.c.serial).where(seen.c.host_id == host_id)).first()
+        if known is None or known.instance != instance or serial <= known.serial:
+            raise Stale("report_old", f"report {serial} of host {host_id} is older than what is known")
+
+    return check
+
+
+def expect_silent(host_id: HostId, since: float) -> Precondition:
+    """It has not been heard of after `since`. :raise Stale: `host_heard`."""
+
+    def check(connection: Connection) -> None:
+        seen = tables.host_observed
+        if connection.execute(select(seen.c.host_id).where(seen.c.host_id == host_id, seen.c.last_seen_at > since)).first() is not None:
+            raise Stale("host_heard", f"host {host_id} has been heard of again")
+
+    return check
 
 
 def insert_host(host_id: HostId, name: str, created_at: float) -> Mutation:
@@ -70,7 +94,7 @@ def put_host_load(host_id: HostId, serial: int, load: HostLoad, at: float) -> Mu
 
 
 def set_host_connected(host_id: HostId, connected: bool, at: float | None) -> Mutation:
-    """`at` None leaves the time when it was last seen."""
+    """:param connected: whether it was heard of within its lease. :param at: when it was last heard of; None leaves that."""
 
     def write(connection: Connection, revision: int) -> None:
         table = tables.host_observed

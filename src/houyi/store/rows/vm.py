@@ -59,10 +59,7 @@ def remove_vm(vm_id: VmId, project_id: ProjectId) -> Mutation:
 
 
 def put_observed(host_id: HostId, project_id: ProjectId, observed: ObservedVm) -> Mutation:
-    """What the host says, unless the VM has moved on: then it is dropped without a word.
-
-    :raise Stale: `observation_old`: its epoch is not the claim's, or the host does not hold the claim.
-    """
+    """What the host says. :raise Stale: `observation_old`: its epoch is not the claim's, or the host does not hold the claim."""
 
     def write(connection: Connection, revision: int) -> None:
         claim = connection.execute(select(tables.claim.c.host_id, tables.claim.c.epoch).where(tables.claim.c.vm_id == observed.id)).first()

@@ -1,6 +1,6 @@
 """Reads of images: a project sees its own and the public ones."""
 
-from sqlalchemy import Connection, Row, Select, func, or_, select
+from sqlalchemy import Connection, Row, Select, or_, select
 
 from houyi.model.errors import NotFound
 from houyi.model.ids import ImageId, ProjectId
@@ -63,9 +63,3 @@ def unsettled_images(connection: Connection) -> list[Image]:
 def all_image_ids(connection: Connection) -> frozenset[ImageId]:
     """Every image with a record, deleted ones included: files of others are leftovers."""
     return frozenset(ImageId(i) for i in connection.execute(select(tables.image.c.id)).scalars())
-
-
-def vms_with_image(connection: Connection, image_id: ImageId) -> int:
-    """How many VMs (those being deleted not counted) were made from it."""
-    query = select(func.count()).select_from(tables.vm).where(tables.vm.c.image_id == image_id, ~tables.vm.c.deleted)
-    return connection.execute(query).scalar_one()

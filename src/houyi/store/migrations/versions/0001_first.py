@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_event")),
     )
     with op.batch_alter_table("event", schema=None) as batch_op:
+        batch_op.create_index("ix_event_age", ["created_at", "id"], unique=False)
         batch_op.create_index("ix_event_target", ["target_kind", "target_id", "revision"], unique=False)
 
     op.create_table(
@@ -159,6 +160,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_operation")),
     )
     with op.batch_alter_table("operation", schema=None) as batch_op:
+        batch_op.create_index("ix_operation_age", ["created_at", "id"], unique=False)
         batch_op.create_index(
             "ix_operation_open", ["target_kind", "target_id"], unique=False, sqlite_where=sa.text("ended = 0"), postgresql_where=sa.text("NOT ended")
         )
@@ -290,6 +292,7 @@ def downgrade() -> None:
     op.drop_table("ssh_key")
     with op.batch_alter_table("operation", schema=None) as batch_op:
         batch_op.drop_index("ix_operation_open", sqlite_where=sa.text("ended = 0"), postgresql_where=sa.text("NOT ended"))
+        batch_op.drop_index("ix_operation_age")
 
     op.drop_table("operation")
     op.drop_table("network")
@@ -306,6 +309,7 @@ def downgrade() -> None:
     op.drop_table("host")
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.drop_index("ix_event_target")
+        batch_op.drop_index("ix_event_age")
 
     op.drop_table("event")
     op.drop_table("counter")
