@@ -73,7 +73,12 @@ missing_packages() {
 
 debian_version() { (. /etc/os-release && [[ ${ID:-} == debian ]] && echo "${VERSION_ID:-}") || true; }
 
-installed_qemu_major() { dpkg-query -W -f '${source:Upstream-Version}' qemu-system-x86 2>/dev/null | cut -d. -f1; }
+# Nothing where it is not installed.
+installed_qemu_major() {
+    local version
+    version=$(dpkg-query -W -f '${db:Status-Status} ${source:Upstream-Version}' qemu-system-x86 2>/dev/null) || true
+    if [[ $version =~ ^installed\ ([0-9]+) ]]; then echo "${BASH_REMATCH[1]}"; fi
+}
 
 # archive_source SUITE: URI and keyring of the apt source that SUITE comes from on this machine, "URI|KEYRING" (the keyring may be empty).
 # Reads deb822 (*.sources) and one-line (*.list) files; the network is not asked.
