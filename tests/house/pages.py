@@ -4,16 +4,23 @@ Write them anew:  PYTHONPATH=src:tests python -m house.pages
 """
 
 import ast
+import importlib
+import importlib.util
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+from cyclopts import App
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from house.tree import ROOT, Module, dotted, modules
 from houyi.base.config import Settings
+from houyi.cli.app import build_app
+from houyi.cli.credentials import TOKEN_VARIABLE, URL_VARIABLE
+from houyi.cli.exits import EXIT_CODES, INTERRUPTED, USAGE
 from houyi.model import errors
 
 NEW = "Generated from the code by `PYTHONPATH=src:tests python -m house.pages`; a test compares. Do not edit."
@@ -128,9 +135,45 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"docs/SETTINGS.md": settings_page, "docs/ERRORS.md": errors_page}
+def command_tree() -> App:
+    """The whole tree, with the commands that act on this machine once the front door is there."""
+    if importlib.util.find_spec("houyi.main") is not None:
+        return cast(App, importlib.import_module("houyi.main").app)
+    return build_app()
+
+
+def cli_page() -> str:
+    exits = {code: [kind.__name__ for kind, number in EXIT_CODES.items() if number == code] for code in sorted(set(EXIT_CODES.values()))}
+    lines = [
+        "# The command line",
+        "",
+        NEW,
+        "",
+        "`houyi NOUN VERB`. Every command takes `-o json`: stdout is then exactly what the API answered, a list for `list`, and nothing else; what is told to",
+        "people goes to stderr. Sizes are written `512MiB`, `4GiB`; times `90s`, `5m`, `2h`. Colours only on a terminal and without `NO_COLOR`.",
+        "",
+        f"The server and the token come from `{URL_VARIABLE}` and `{TOKEN_VARIABLE}`, else from `houyi login`, else, for root on the server's own machine, from what",
+        "its first start left there. An interrupted wait leaves the operation running: `houyi operation wait ID`.",
+        "",
+        "## Exit codes",
+        "",
+        "| code | when |",
+        "|---|---|",
+        "| 0 | it worked |",
+        *(f"| {code} | {', '.join(f'[{name}](ERRORS.md)' for name in names)}{NOTES.get(code, '')} |" for code, names in exits.items()),
+        f"| {INTERRUPTED} | interrupted from the keyboard |",
+        "",
+    ]
+    tree = command_tree().generate_docs(flatten_commands=True, heading_level=2, usage_name="houyi")
+    return "\n".join(lines) + "\n" + tree[tree.index("## Table of Contents") :].rstrip() + "\n"
+
+
+NOTES = {USAGE: "; a mistake in the command line", 7: "; the end of a `--timeout`"}
+
+PAGES = {"docs/SETTINGS.md": settings_page, "docs/ERRORS.md": errors_page, "docs/CLI.md": cli_page}
 
 
 if __name__ == "__main__":
+    sys.argv = ["houyi"]  # cyclopts looks there for the program's name
     for name, page in PAGES.items():
         (ROOT / name).write_text(page())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from houyi.cli.output import Format, note, write_data
-from houyi.cli.session import OPTIONS, Options
+from houyi.cli.session import OPTIONS, Options, noun
 from houyi.model.errors import Failed
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ Shell = Annotated[Literal["bash", "zsh", "fish"], Parameter(help="Which shell.")
 
 def completion_app(whole: "Callable[[], App]") -> App:
     """The sub-app; `whole` gives the command tree that is completed, once it is complete itself."""
-    app = App(name="completion", help="Completion of commands and options in bash, zsh and fish.")
+    app = noun("completion", "Completion of commands and options in bash, zsh and fish.")
 
     @app.command
     def show(shell: Shell, /, *, options: Options = OPTIONS) -> None:

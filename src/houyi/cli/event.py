@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from houyi.cli.output import Column, Format, Row, console_on, show_list, table_of, write_line
 from houyi.cli.quantities import moment
-from houyi.cli.session import OPTIONS, Options, connect, dig, everything
+from houyi.cli.session import OPTIONS, Options, connect, dig, everything, noun
 from houyi.cli.watch import changes
 from houyi.sdk.paths import path
 
 if TYPE_CHECKING:
     from houyi.sdk.transport import Transport
 
-app = App(name="event", help="What happened to VMs, images and hosts: never altered, oldest first.")
+app = noun("event", "What happened to VMs, images and hosts: never altered, oldest first.")
 
 COLUMNS: Sequence[Column] = (
     Column("WHEN", lambda event: when(event["at"])),

@@ -4,19 +4,19 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from houyi.cli import join_token
 from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.output import Column, Row, show_list, show_object
 from houyi.cli.quantities import show_age, show_bytes, show_gib, show_mib, show_pairs
-from houyi.cli.session import OPTIONS, Options, connect, dig, everything
+from houyi.cli.session import OPTIONS, Options, connect, dig, everything, noun
 from houyi.cli.vm_create import labels_of
 from houyi.model.errors import Invalid
 from houyi.sdk.paths import path
 
-app = App(name="host", help="The machines that VMs run on: see what they can do, cordon, label, let new ones join.")
+app = noun("host", "The machines that VMs run on: see what they can do, cordon, label, let new ones join.")
 
 Name = Annotated[str, Parameter(help="Name or id of the host.")]
 

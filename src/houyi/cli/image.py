@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from houyi.cli.asking import sure
 from houyi.cli.output import Column, Format, note, show_list, show_object, write_data
 from houyi.cli.progress import Shown, follow, shown
 from houyi.cli.quantities import show_age, show_bytes
-from houyi.cli.session import OPTIONS, WAITING, Options, Waiting, connect, dig, everything
+from houyi.cli.session import OPTIONS, WAITING, Options, Waiting, connect, dig, everything, noun
 from houyi.model.errors import Conflict, Failed, Invalid, Unavailable
 from houyi.model.image import DiskFormat
 from houyi.sdk.paths import path
@@ -21,7 +21,7 @@ from houyi.sdk.paths import path
 if TYPE_CHECKING:
     from houyi.sdk.transport import Transport
 
-app = App(name="image", help="Disk images that VMs start from: import, see, delete.")
+app = noun("image", "Disk images that VMs start from: import, see, delete.")
 
 Name = Annotated[str, Parameter(help="Name or id of the image.")]
 

@@ -4,21 +4,21 @@ import time
 from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from houyi.cli.changed import told
 from houyi.cli.output import Column, Format, note, show_list, write_data
 from houyi.cli.quantities import show_age, show_left, show_seconds
-from houyi.cli.session import OPTIONS, Options, Seconds, connect, dig, everything
+from houyi.cli.session import OPTIONS, Options, Seconds, connect, dig, everything, noun
 from houyi.sdk.paths import path
 
-app = App(name="join-token", help="Let new hosts join: each token lets exactly one in, before it expires.")
+app = noun("join-token", "Let new hosts join: each token lets exactly one in, before it expires.")
 
 
 @app.default
 def create(
     *,
-    lifetime: Annotated[Seconds, Parameter(help="How long it may be used.", show_default=lambda s: f"{s / 3600:.0f}h")] = 3600.0,
+    lifetime: Annotated[Seconds, Parameter(help="How long it may be used.")] = 3600.0,
     options: Options = OPTIONS,
 ) -> None:
     """Make a token that lets one host join. It is shown once: `houyi host join-token`."""

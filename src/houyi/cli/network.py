@@ -4,17 +4,17 @@ import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.output import Column, Row, show_list, show_object
 from houyi.cli.quantities import show_age
-from houyi.cli.session import OPTIONS, Options, connect, dig, everything
+from houyi.cli.session import OPTIONS, Options, connect, dig, everything, noun
 from houyi.model.network import NetworkKind
 from houyi.sdk.paths import path
 
-app = App(name="network", help="Networks that VMs attach to: NAT networks, and bridges that exist on the hosts.")
+app = noun("network", "Networks that VMs attach to: NAT networks, and bridges that exist on the hosts.")
 
 Name = Annotated[str, Parameter(help="Name or id of the network.")]
 

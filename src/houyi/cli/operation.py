@@ -4,16 +4,16 @@ import time
 from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from houyi.cli.changed import told
 from houyi.cli.output import Column, Row, show_list, show_object
 from houyi.cli.progress import follow
 from houyi.cli.quantities import moment, show_age, show_seconds
-from houyi.cli.session import OPTIONS, Options, Seconds, Waiting, connect, dig, everything
+from houyi.cli.session import OPTIONS, Options, Seconds, Waiting, connect, dig, everything, noun
 from houyi.sdk.paths import path
 
-app = App(name="operation", help="Things that take time: see how far they are, wait for them, cancel them.")
+app = noun("operation", "Things that take time: see how far they are, wait for them, cancel them.")
 
 Id = Annotated[str, Parameter(name="ID", help="Id of the operation.")]
 
@@ -73,7 +73,7 @@ def wait(
     number: Id,
     /,
     *,
-    timeout: Annotated[Seconds, Parameter(help="How long to stay at most; the operation goes on afterwards.", show_default=lambda s: f"{s:.0f}s")] = 600.0,
+    timeout: Annotated[Seconds, Parameter(help="How long to stay at most; the operation goes on afterwards.")] = 600.0,
     options: Options = OPTIONS,
 ) -> None:
     """Stay until an operation has ended; fails as it did."""

@@ -4,16 +4,16 @@ import time
 from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.output import Column, show_list
 from houyi.cli.quantities import show_age
-from houyi.cli.session import OPTIONS, Options, connect, everything
+from houyi.cli.session import OPTIONS, Options, connect, everything, noun
 from houyi.sdk.paths import path
 
-app = App(name="project", help="Projects: every VM, image, key and token belongs to one (administrators only).")
+app = noun("project", "Projects: every VM, image, key and token belongs to one (administrators only).")
 
 
 def columns(now: float) -> Sequence[Column]:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter, Token
+from cyclopts import App, Parameter, Token
 
 from houyi.cli.credentials import URL_VARIABLE, find_login
 from houyi.cli.output import Format
-from houyi.cli.quantities import parse_disk_gib, parse_memory_mib, parse_seconds
+from houyi.cli.quantities import parse_disk_gib, parse_memory_mib, parse_seconds, show_seconds
 
 if TYPE_CHECKING:
     from houyi.sdk.transport import Transport
@@ -32,6 +32,18 @@ class Options:
 OPTIONS = Options()
 
 
+def _shown_default(value: object) -> str | None:
+    """A default as help says it; nothing for what is empty, off or left to the server."""
+    if value is None or value is False or value in ("", ()):
+        return None
+    return str(value)
+
+
+def noun(name: str, text: str) -> App:
+    """The sub-app of a noun, with what all nouns have in common."""
+    return App(name=name, help=text, default_parameter=Parameter(show_default=_shown_default))
+
+
 def _seconds(kind: type, tokens: Sequence[Token]) -> float:
     return parse_seconds(tokens[0].value)
 
@@ -44,9 +56,9 @@ def _disk(kind: type, tokens: Sequence[Token]) -> int:
     return parse_disk_gib(tokens[0].value)
 
 
-Seconds = Annotated[float, Parameter(converter=_seconds)]
-MemoryMib = Annotated[int, Parameter(converter=_memory)]
-DiskGib = Annotated[int, Parameter(converter=_disk)]
+Seconds = Annotated[float, Parameter(converter=_seconds, metavar="TIME", show_default=show_seconds)]
+MemoryMib = Annotated[int, Parameter(converter=_memory, metavar="SIZE")]
+DiskGib = Annotated[int, Parameter(converter=_disk, metavar="SIZE")]
 
 
 @Parameter(name="*")
@@ -55,7 +67,7 @@ class Waiting:
     """Options of commands that start an operation."""
 
     wait: Annotated[bool, Parameter(help="Stay until it is done, with its progress on stderr.")] = True
-    timeout: Annotated[Seconds, Parameter(help="How long to stay at most; the operation goes on afterwards.", show_default=lambda s: f"{s:.0f}s")] = 600.0
+    timeout: Annotated[Seconds, Parameter(help="How long to stay at most; the operation goes on afterwards.")] = 600.0
 
 
 WAITING = Waiting()

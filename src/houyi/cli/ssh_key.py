@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.output import Column, note, show_list
 from houyi.cli.quantities import show_age
-from houyi.cli.session import OPTIONS, Options, connect, everything
+from houyi.cli.session import OPTIONS, Options, connect, everything, noun
 from houyi.cli.vm_create import key_text
 from houyi.model.errors import Conflict, Failed
 from houyi.sdk.paths import path
 
-app = App(name="ssh-key", help="Public SSH keys that are put into guests at their creation.")
+app = noun("ssh-key", "Public SSH keys that are put into guests at their creation.")
 
 
 def columns(now: float) -> Sequence[Column]:

@@ -4,16 +4,16 @@ import time
 from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from houyi.cli.changed import told
 from houyi.cli.output import Column, Format, note, show_list, write_data
 from houyi.cli.quantities import show_age, show_left
-from houyi.cli.session import OPTIONS, Options, Seconds, connect, dig, everything
+from houyi.cli.session import OPTIONS, Options, Seconds, connect, dig, everything, noun
 from houyi.model.token import Role
 from houyi.sdk.paths import path
 
-app = App(name="token", help="Tokens of the API: who may act, in which project, and how long.")
+app = noun("token", "Tokens of the API: who may act, in which project, and how long.")
 
 
 def columns(now: float) -> Sequence[Column]:

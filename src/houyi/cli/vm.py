@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from houyi.cli import event, vm_console, vm_create
 from houyi.cli.asking import sure
@@ -12,7 +12,7 @@ from houyi.cli.output import Column, Row, note, show_list, show_object, write_da
 from houyi.cli.output import Format as Form
 from houyi.cli.progress import follow
 from houyi.cli.quantities import show_age, show_gib, show_mib, show_pairs
-from houyi.cli.session import OPTIONS, WAITING, MemoryMib, Options, Seconds, Waiting, connect, dig, everything
+from houyi.cli.session import OPTIONS, WAITING, MemoryMib, Options, Seconds, Waiting, connect, dig, everything, noun
 from houyi.cli.watch import watch_list
 from houyi.model.errors import Invalid
 from houyi.model.vm import Firmware, RestartPolicy, StopMode
@@ -21,7 +21,7 @@ from houyi.sdk.paths import path
 if TYPE_CHECKING:
     from houyi.sdk.transport import Transport
 
-app = App(name="vm", help="Virtual machines: create, see, start, stop, open their consoles, delete.")
+app = noun("vm", "Virtual machines: create, see, start, stop, open their consoles, delete.")
 
 Name = Annotated[str, Parameter(help="Name or id of the VM.")]
 Labels = Annotated[tuple[str, ...], Parameter(negative=(), help="KEY=VALUE; may be given several times.")]
@@ -123,7 +123,7 @@ def stop(
     /,
     *,
     force: Annotated[bool, Parameter(negative=(), help="Power it off at once, without asking the guest.")] = False,
-    grace: Annotated[Seconds, Parameter(help="How long the guest may take to shut down before it is powered off.", show_default=lambda s: f"{s:.0f}s")] = 60.0,
+    grace: Annotated[Seconds, Parameter(help="How long the guest may take to shut down before it is powered off.")] = 60.0,
     waiting: Waiting = WAITING,
     options: Options = OPTIONS,
 ) -> None:

@@ -38,9 +38,7 @@ def console(
     name: Name,
     /,
     *,
-    idle: Annotated[
-        Seconds, Parameter(help="When stdin is no terminal: leave when the guest has been silent this long after its end.", show_default=lambda s: f"{s:.0f}s")
-    ] = 2.0,
+    idle: Annotated[Seconds, Parameter(help="When stdin is no terminal: leave when the guest has been silent this long after its end.")] = 2.0,
     options: Options = OPTIONS,
 ) -> None:
     """Open a VM's serial console; Ctrl-] leaves it. With a pipe for stdin, send it and print what the guest says."""

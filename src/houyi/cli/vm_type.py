@@ -4,17 +4,17 @@ import time
 from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.output import Column, show_list, show_object
 from houyi.cli.quantities import show_age, show_gib, show_mib
-from houyi.cli.session import OPTIONS, DiskGib, MemoryMib, Options, connect, everything
+from houyi.cli.session import OPTIONS, DiskGib, MemoryMib, Options, connect, everything, noun
 from houyi.model.errors import Invalid
 from houyi.sdk.paths import path
 
-app = App(name="vm-type", help="Sizes of VMs by name, such as c1.small. Changing one does not change VMs that were made from it.")
+app = noun("vm-type", "Sizes of VMs by name, such as c1.small. Changing one does not change VMs that were made from it.")
 
 Name = Annotated[str, Parameter(help="Name or id of the type.")]
 Memory = Annotated[MemoryMib, Parameter(help="Such as 512MiB or 4GiB.")]
