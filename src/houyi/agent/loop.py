@@ -300,7 +300,7 @@ class Loop:
 def _seen(domain: DomainSeen | None, files: bool) -> Seen:
     if domain is None:
         return Seen(files=files)
-    return Seen(state=domain.state, reason=domain.reason, files=files)
+    return Seen(state=domain.state, reason=domain.reason, files=files, epoch=domain.epoch)
 
 
 def _cancelling() -> bool:

@@ -5,7 +5,7 @@
     deleted:    undefine -> remove files -> gone
 
 `plan` is asked again after every step, after every event and now and then; each answer depends on its arguments only. What may not be
-repeated (a reboot, a restart that counts) is in `Plan.memory`, which the loop writes down *before* it acts.
+repeated (a reboot) and what the hypervisor forgets (how a guest ended) is in `Plan.memory`, which the loop writes down *before* it acts.
 """
 
 from collections.abc import Mapping
@@ -75,6 +75,8 @@ class Seen:
     state: VmState | None = None
     reason: StateReason = StateReason.NONE
     files: bool = False
+    epoch: int = 0
+    """At which the domain was last defined: guards an agent that has lost its ledger; 0: no domain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +94,14 @@ class Memory:
     started_boot: str = ""
     """The host's boot id at that time."""
     started_at: float = 0.0
-    ended_at: float = 0.0
-    """When an ending by the guest was noticed; 0: none is open."""
+    ended_serial: int = 0
+    """The power_serial under which the guest ended by itself; 0: it did not. Written down because libvirt forgets it when it or the host restarts."""
+    ended_reason: StateReason = StateReason.NONE
     restarts: int = 0
+    """How often the policy has started it again; the first delay and this figure begin anew with every power verb and after a steady run."""
     restart_at: float = 0.0
+    resumed_serial: int = 0
+    """The power_serial under which it was last resumed from an I/O error: once a wish, since it may stumble again at once."""
     stopping_serial: int = 0
     """The power_serial whose grace period began at `stopping_since`."""
     stopping_since: float = 0.0
@@ -120,8 +126,9 @@ class Plan:
 
 def plan(desired: DesiredVm, seen: Seen, memory: Memory, *, boot_id: str, now: float) -> Plan:
     """What to do next for one VM. :param now: Unix seconds of the host's clock."""
-    if desired.epoch < memory.epoch:
-        problem = Problem("epoch_old", f"ordered at epoch {desired.epoch}, but epoch {memory.epoch} has been seen: the VM was given to another host since")
+    newest = max(memory.epoch, seen.epoch)
+    if desired.epoch < newest:
+        problem = Problem("epoch_old", f"ordered at epoch {desired.epoch}, but epoch {newest} has been seen: the VM was given to another host since")
         return Plan(memory=memory, state=seen.state or VmState.ABSENT, reason=seen.reason, refused=problem)
     memory = _up_to_date(desired, seen, memory, boot_id, now)
     if desired.deleted:
@@ -130,35 +137,78 @@ def plan(desired: DesiredVm, seen: Seen, memory: Memory, *, boot_id: str, now: f
         return _settled(desired, seen, memory, VmState.FAILED if seen.state not in _LIVE else seen.state)
     if desired.power is Power.STOPPED:
         return _down(desired, seen, memory, now)
-    return _up(desired, seen, memory, boot_id, now)
+    return _up(desired, seen, memory, now)
 
 
 def done(step: Step, desired: DesiredVm, memory: Memory, *, boot_id: str, now: float) -> Memory:
     """What to remember once a step has worked."""
-    if step in (Step.START, Step.START_PAUSED):
-        return replace(memory, started_serial=desired.power_serial, started_boot=boot_id, started_at=now, ended_at=0.0, pressed_at=0.0)
-    return memory
+    if step not in (Step.START, Step.START_PAUSED):
+        return memory
+    again = memory.ended_serial == desired.power_serial
+    return replace(
+        memory,
+        started_serial=desired.power_serial,
+        started_boot=boot_id,
+        started_at=now,
+        restarts=memory.restarts + 1 if again else 0,
+        ended_serial=0,
+        ended_reason=StateReason.NONE,
+        pressed_at=0.0,
+        # A fresh boot is what a reboot or reset asks for.
+        reboot_serial=max(memory.reboot_serial, desired.reboot_serial),
+        reset_serial=max(memory.reset_serial, desired.reset_serial),
+    )
 
 
 def failed(desired: DesiredVm, memory: Memory, problem: Problem) -> Memory:
-    """What to remember once a step has failed for good: this generation is not tried again."""
+    """What to remember once a step has failed for good: this generation is not tried again (but a deletion always is)."""
     return replace(memory, error=problem, error_generation=desired.generation)
 
 
 def _up_to_date(desired: DesiredVm, seen: Seen, memory: Memory, boot_id: str, now: float) -> Memory:
+    memory = _in_time(memory, now)
     if memory.error is not None and memory.error_generation < desired.generation:
         memory = replace(memory, error=None, error_generation=0)
-    if memory.epoch == 0:
-        # The first time it is heard of here: acts that were asked of it before are not ours to repeat.
-        memory = replace(memory, reboot_serial=desired.reboot_serial, reset_serial=desired.reset_serial)
     if memory.epoch < desired.epoch:
-        memory = replace(memory, epoch=desired.epoch)
+        # Newly given to this host: acts that were asked of it before are not ours to repeat, and how it once ended here no longer matters.
+        memory = replace(memory, epoch=desired.epoch, reboot_serial=desired.reboot_serial, reset_serial=desired.reset_serial, ended_serial=0)
+    if desired.power is not Power.STOPPED and memory.pressed_at and now - memory.pressed_at > desired.grace_seconds:
+        memory = replace(memory, pressed_at=0.0)  # the guest did not follow that press; a later end is its own
     if seen.state in _LIVE:
-        memory = replace(memory, started_boot=boot_id, started_at=memory.started_at or now, ended_at=0.0)
-        # After a press of the power button its end is the answer to the press, and a start asked since has still to be done.
-        if desired.power is not Power.STOPPED and memory.pressed_at == 0.0:
-            memory = replace(memory, started_serial=max(desired.power_serial, memory.started_serial))
+        return _alive_memory(desired, memory, boot_id, now)
+    ended = seen.state is VmState.CRASHED or seen.reason in _ENDINGS
+    ours = memory.started_serial == desired.power_serial and memory.started_boot == boot_id  # it ran under this very wish, on this boot of the host
+    if ended and ours and memory.ended_serial != desired.power_serial and desired.power is not Power.STOPPED:
+        return _ended_memory(desired, seen, memory, now)
     return memory
+
+
+def _in_time(memory: Memory, now: float) -> Memory:
+    """No moment is in the future: a clock that was set back must not stretch a grace period or a delay."""
+    return replace(
+        memory,
+        started_at=min(memory.started_at, now),
+        stopping_since=min(memory.stopping_since, now),
+        pressed_at=min(memory.pressed_at, now),
+        restart_at=min(memory.restart_at, now + RESTART_DELAYS_SECONDS[-1]),
+    )
+
+
+def _alive_memory(desired: DesiredVm, memory: Memory, boot_id: str, now: float) -> Memory:
+    started_at = now if memory.ended_serial or memory.started_boot != boot_id else memory.started_at
+    memory = replace(memory, started_boot=boot_id, started_at=started_at or now, ended_serial=0, ended_reason=StateReason.NONE)
+    # After a press of the power button its end is the answer to the press, and a start asked since has still to be done.
+    if desired.power is Power.STOPPED or memory.pressed_at or memory.started_serial >= desired.power_serial:
+        return memory
+    return replace(memory, started_serial=desired.power_serial, restarts=0)
+
+
+def _ended_memory(desired: DesiredVm, seen: Seen, memory: Memory, now: float) -> Memory:
+    steady = memory.started_at > 0 and now - memory.started_at >= STEADY_SECONDS
+    restarts = 0 if steady else memory.restarts
+    delay = RESTART_DELAYS_SECONDS[min(restarts, len(RESTART_DELAYS_SECONDS) - 1)]
+    reason = seen.reason if seen.reason in _ENDINGS else StateReason.QEMU_DIED
+    return replace(memory, ended_serial=desired.power_serial, ended_reason=reason, restarts=restarts, restart_at=now + delay)
 
 
 def _settled(desired: DesiredVm, seen: Seen, memory: Memory, state: VmState, look_again_seconds: float | None = None) -> Plan:
@@ -174,9 +224,13 @@ def _delete(seen: Seen, memory: Memory) -> Plan:
 
 
 def _down(desired: DesiredVm, seen: Seen, memory: Memory, now: float) -> Plan:
-    # A reboot or reset that was overtaken by a stop is done with.
-    memory = replace(memory, reboot_serial=desired.reboot_serial, reset_serial=desired.reset_serial, ended_at=0.0, restarts=0)
-    if seen.state is VmState.CRASHED:
+    # A reboot or reset that was overtaken by a stop is done with, and so is the count of restarts.
+    memory = replace(memory, reboot_serial=desired.reboot_serial, reset_serial=desired.reset_serial, ended_serial=0, restarts=0)
+    fresh = memory.stopping_serial != desired.power_serial
+    if fresh:
+        memory = replace(memory, stopping_serial=desired.power_serial, stopping_since=now, pressed_at=0.0)
+    if seen.state is VmState.CRASHED and fresh:
+        # Once: a panicked guest's process goes, but where QEMU itself died there is nothing to power off and "crashed" stays what libvirt says.
         return Plan(memory=memory, state=VmState.CRASHED, reason=seen.reason, steps=(Step.DESTROY,))
     if seen.state not in _LIVE:
         if not seen.files:
@@ -184,8 +238,6 @@ def _down(desired: DesiredVm, seen: Seen, memory: Memory, now: float) -> Plan:
         return _settled(desired, seen, memory, VmState.STOPPED)
     if desired.stop_mode is StopMode.FORCE:
         return Plan(memory=memory, state=VmState.STOPPING, steps=(Step.DESTROY,))
-    if memory.stopping_serial != desired.power_serial:
-        memory = replace(memory, stopping_serial=desired.power_serial, stopping_since=now, pressed_at=0.0)
     left = memory.stopping_since + desired.grace_seconds - now
     if left <= 0:
         return Plan(memory=memory, state=VmState.STOPPING, steps=(Step.DESTROY,))
@@ -196,16 +248,18 @@ def _down(desired: DesiredVm, seen: Seen, memory: Memory, now: float) -> Plan:
     return Plan(memory=memory, state=VmState.STOPPING, look_again_seconds=min(WATCH_SECONDS, left))
 
 
-def _up(desired: DesiredVm, seen: Seen, memory: Memory, boot_id: str, now: float) -> Plan:
+def _up(desired: DesiredVm, seen: Seen, memory: Memory, now: float) -> Plan:
     if seen.state in _LIVE:
         return _alive(desired, seen, memory)
-    if seen.state is VmState.CRASHED or _ended_by_itself(desired, seen, memory, boot_id):
+    if memory.ended_serial == desired.power_serial:
         return _ended(desired, seen, memory, now)
-    return Plan(memory=memory, state=VmState.PREPARING, steps=(*PREPARE, _start(desired)))
+    return _begin(desired, seen, memory, VmState.PREPARING, StateReason.NONE)
 
 
-def _start(desired: DesiredVm) -> Step:
-    return Step.START_PAUSED if desired.power is Power.PAUSED else Step.START
+def _begin(desired: DesiredVm, seen: Seen, memory: Memory, state: VmState, reason: StateReason) -> Plan:
+    clear = (Step.DESTROY,) if seen.state is VmState.CRASHED else ()
+    start = Step.START_PAUSED if desired.power is Power.PAUSED else Step.START
+    return Plan(memory=memory, state=state, reason=reason, steps=(*clear, *PREPARE, start))
 
 
 def _alive(desired: DesiredVm, seen: Seen, memory: Memory) -> Plan:
@@ -217,8 +271,10 @@ def _alive(desired: DesiredVm, seen: Seen, memory: Memory) -> Plan:
             return Plan(memory=memory, state=state, steps=(Step.SUSPEND,))
         return _settled(desired, seen, memory, VmState.PAUSED)
     if state is VmState.PAUSED:
-        if seen.reason is StateReason.IO_ERROR and memory.generation >= desired.generation:
-            return _settled(desired, seen, memory, VmState.PAUSED)  # it would only stumble again: the user says when
+        if seen.reason is StateReason.IO_ERROR:
+            if memory.resumed_serial == desired.power_serial:
+                return _settled(desired, seen, memory, VmState.PAUSED)  # it would only stumble again: the user says when
+            memory = replace(memory, resumed_serial=desired.power_serial)
         return Plan(memory=memory, state=state, reason=seen.reason, steps=(Step.RESUME,))
     if memory.reset_serial < desired.reset_serial:
         memory = replace(memory, reset_serial=desired.reset_serial, reboot_serial=desired.reboot_serial)
@@ -228,26 +284,15 @@ def _alive(desired: DesiredVm, seen: Seen, memory: Memory) -> Plan:
     return _settled(desired, seen, memory, VmState.RUNNING)
 
 
-def _ended_by_itself(desired: DesiredVm, seen: Seen, memory: Memory, boot_id: str) -> bool:
-    """It ran under this very wish, on this boot of the host, and we know how it ended; else it simply has to be started."""
-    return memory.started_serial == desired.power_serial and memory.started_boot == boot_id and seen.reason in _ENDINGS
-
-
 def _ended(desired: DesiredVm, seen: Seen, memory: Memory, now: float) -> Plan:
-    crashed = seen.state is VmState.CRASHED or seen.reason in _CRASHES
+    """The guest ended by itself under this wish: the restart policy says what follows."""
+    crashed = memory.ended_reason in _CRASHES
     state = VmState.CRASHED if crashed else VmState.STOPPED
     policy = desired.spec.restart_policy
-    if policy is RestartPolicy.NEVER or (policy is RestartPolicy.ON_FAILURE and not crashed):
-        if memory.started_serial != desired.power_serial:  # a crashed domain that is still there, and a new wish to start
-            return Plan(memory=memory, state=state, reason=seen.reason, steps=(Step.DESTROY, *PREPARE, _start(desired)))
-        return _settled(desired, seen, memory, state)
-    if memory.ended_at == 0.0:
-        steady = memory.started_at > 0 and now - memory.started_at >= STEADY_SECONDS
-        restarts = 0 if steady else memory.restarts
-        delay = RESTART_DELAYS_SECONDS[min(restarts, len(RESTART_DELAYS_SECONDS) - 1)]
-        memory = replace(memory, ended_at=now, restarts=restarts, restart_at=now + delay)
-    if now < memory.restart_at:
-        return _settled(desired, seen, memory, state, memory.restart_at - now)
-    memory = replace(memory, restarts=memory.restarts + 1, ended_at=0.0, started_at=0.0)
-    clear = (Step.DESTROY,) if seen.state is VmState.CRASHED else ()
-    return Plan(memory=memory, state=state, reason=seen.reason, steps=(*clear, *PREPARE, _start(desired)))
+    if policy is RestartPolicy.ALWAYS or (policy is RestartPolicy.ON_FAILURE and crashed):
+        if now >= memory.restart_at:
+            return _begin(desired, seen, memory, state, memory.ended_reason)
+        plan = _settled(desired, seen, memory, state, memory.restart_at - now)
+    else:
+        plan = _settled(desired, seen, memory, state)
+    return replace(plan, reason=memory.ended_reason)

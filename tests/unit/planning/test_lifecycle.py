@@ -1,4 +1,4 @@
-"""The life of a VM on its host, decided without hands: each rule of RFD 1, and a guest that does what it likes."""
+"""The life of a VM on its host: tables of what is done when, and a tiny world in which every plan is carried out until it rests."""
 
 from dataclasses import dataclass, field, replace
 
@@ -9,291 +9,456 @@ from hypothesis import strategies as st
 from houyi.model.errors import Problem
 from houyi.model.ids import ImageId, ProjectId, VmId
 from houyi.model.vm import DesiredVm, Power, RestartPolicy, StateReason, StopMode, VmSpec, VmState
-from houyi.planning.lifecycle import PREPARE, RESTART_DELAYS_SECONDS, STEADY_SECONDS, Memory, Plan, Seen, Step, done, failed, plan
+from houyi.planning.lifecycle import PREPARE, PRESS_SECONDS, RESTART_DELAYS_SECONDS, STEADY_SECONDS, Memory, Plan, Seen, Step, done, failed, plan
 
+BOOT = "this boot"
+NOW = 1_800_000_000.0
 SPEC = VmSpec(image_id=ImageId("i"), vcpus=1, memory_mib=128, disk_gib=1)
-VM = DesiredVm(id=VmId("v"), project_id=ProjectId("p"), name="n", epoch=1, generation=1, spec=SPEC, power=Power.RUNNING)
-RUNNING = Seen(state=VmState.RUNNING, files=True)
-OFF = Seen(state=VmState.STOPPED, files=True)
-SHUT = Seen(state=VmState.STOPPED, reason=StateReason.GUEST_SHUTDOWN, files=True)
-PANICKED = Seen(state=VmState.CRASHED, reason=StateReason.GUEST_PANIC, files=True)
-RAN = Memory(epoch=1, started_serial=1, started_boot="b", started_at=900.0)
+VM = DesiredVm(id=VmId("v"), project_id=ProjectId("p"), name="v", epoch=1, generation=1, spec=SPEC, power=Power.RUNNING, grace_seconds=60)
+RAN = Memory(epoch=1, generation=1, started_serial=1, started_boot=BOOT, started_at=NOW - 30, resumed_serial=0)
+"""It was started under VM's wish, half a minute ago."""
+UP, UP_PAUSED = (*PREPARE, Step.START), (*PREPARE, Step.START_PAUSED)
+LIVE = frozenset({VmState.RUNNING, VmState.PAUSED, VmState.STOPPING})
 
 
-def ask(desired: DesiredVm = VM, seen: Seen = RUNNING, memory: Memory = RAN, *, boot: str = "b", now: float = 1000.0) -> Plan:
-    return plan(desired, seen, memory, boot_id=boot, now=now)
+def wanting(power: Power, policy: RestartPolicy = RestartPolicy.ON_FAILURE, **more: object) -> DesiredVm:
+    return replace(VM, power=power, spec=replace(SPEC, restart_policy=policy), **more)  # type: ignore[arg-type]
 
 
-def policy(value: RestartPolicy) -> DesiredVm:
-    return replace(VM, spec=replace(SPEC, restart_policy=value))
+def look(desired: DesiredVm, seen: Seen, memory: Memory = RAN, now: float = NOW) -> Plan:
+    return plan(desired, seen, memory, boot_id=BOOT, now=now)
 
 
-def test_a_new_vm_is_prepared_and_started() -> None:
-    answer = ask(seen=Seen(), memory=Memory())
-    assert answer.steps == (*PREPARE, Step.START)
-    assert not answer.settled
+def at(state: VmState | None, reason: StateReason = StateReason.NONE) -> Seen:
+    return Seen(state=state, reason=reason, files=True, epoch=1 if state else 0)
 
 
-def test_a_vm_that_is_created_stopped_is_only_prepared() -> None:
-    answer = ask(replace(VM, power=Power.STOPPED), Seen(), Memory())
-    assert answer.steps == PREPARE
-    assert ask(replace(VM, power=Power.STOPPED), Seen(files=True), Memory()).settled
+N, R, A = RestartPolicy.NEVER, RestartPolicy.ON_FAILURE, RestartPolicy.ALWAYS
+DIED, PANIC, OFF, EXTERNAL = StateReason.QEMU_DIED, StateReason.GUEST_PANIC, StateReason.GUEST_SHUTDOWN, StateReason.EXTERNAL
+NONE, ASKED, IO = StateReason.NONE, StateReason.REQUESTED, StateReason.IO_ERROR
+
+# What is wanted, what is seen -> the steps, the state that is shown, whether the wish is in force. Policies are told apart where they matter.
+TABLE: list[tuple[Power, tuple[RestartPolicy, ...], Seen, tuple[Step, ...], VmState, bool]] = [
+    (Power.RUNNING, (N, R, A), Seen(), UP, VmState.PREPARING, False),
+    (Power.RUNNING, (N, R, A), Seen(files=True), UP, VmState.PREPARING, False),
+    (Power.RUNNING, (N, R, A), at(VmState.RUNNING), (), VmState.RUNNING, True),
+    (Power.RUNNING, (N, R, A), at(VmState.PAUSED, EXTERNAL), (Step.RESUME,), VmState.PAUSED, False),
+    (Power.RUNNING, (N, R, A), at(VmState.PAUSED, IO), (Step.RESUME,), VmState.PAUSED, False),
+    (Power.RUNNING, (N, R, A), at(VmState.STOPPING), (), VmState.STOPPING, False),
+    (Power.RUNNING, (N, R, A), at(VmState.STOPPED), UP, VmState.PREPARING, False),
+    (Power.RUNNING, (N, R, A), at(VmState.STOPPED, ASKED), UP, VmState.PREPARING, False),
+    (Power.RUNNING, (N, R), at(VmState.STOPPED, OFF), (), VmState.STOPPED, True),
+    (Power.RUNNING, (A,), at(VmState.STOPPED, OFF), (), VmState.STOPPED, True),
+    (Power.RUNNING, (N, R), at(VmState.STOPPED, EXTERNAL), (), VmState.STOPPED, True),
+    (Power.RUNNING, (N,), at(VmState.CRASHED, PANIC), (), VmState.CRASHED, True),
+    (Power.RUNNING, (N,), at(VmState.CRASHED, DIED), (), VmState.CRASHED, True),
+    (Power.RUNNING, (R, A), at(VmState.CRASHED, PANIC), (), VmState.CRASHED, True),
+    (Power.PAUSED, (N, R, A), Seen(), UP_PAUSED, VmState.PREPARING, False),
+    (Power.PAUSED, (N, R, A), at(VmState.RUNNING), (Step.SUSPEND,), VmState.RUNNING, False),
+    (Power.PAUSED, (N, R, A), at(VmState.PAUSED, ASKED), (), VmState.PAUSED, True),
+    (Power.PAUSED, (N, R, A), at(VmState.PAUSED, IO), (), VmState.PAUSED, True),
+    (Power.PAUSED, (N, R, A), at(VmState.STOPPED), UP_PAUSED, VmState.PREPARING, False),
+    (Power.STOPPED, (N, R, A), Seen(), PREPARE, VmState.PREPARING, False),
+    (Power.STOPPED, (N, R, A), Seen(files=True), (), VmState.STOPPED, True),
+    (Power.STOPPED, (N, R, A), at(VmState.STOPPED, OFF), (), VmState.STOPPED, True),
+    (Power.STOPPED, (N, R, A), at(VmState.RUNNING), (Step.SHUTDOWN,), VmState.STOPPING, False),
+    (Power.STOPPED, (N, R, A), at(VmState.STOPPING), (Step.SHUTDOWN,), VmState.STOPPING, False),
+    (Power.STOPPED, (N, R, A), at(VmState.PAUSED), (Step.RESUME, Step.SHUTDOWN), VmState.STOPPING, False),
+    (Power.STOPPED, (N, R, A), at(VmState.CRASHED, PANIC), (Step.DESTROY,), VmState.CRASHED, False),
+]
 
 
-def test_running_as_wished_is_in_force() -> None:
-    answer = ask()
-    assert (answer.steps, answer.settled, answer.state, answer.memory.generation) == ((), True, VmState.RUNNING, 1)
+@pytest.mark.parametrize(("power", "policies", "seen", "steps", "state", "settled"), TABLE, ids=lambda value: str(getattr(value, "state", value))[:40])
+def test_what_is_done(power: Power, policies: tuple[RestartPolicy, ...], seen: Seen, steps: tuple[Step, ...], state: VmState, settled: bool) -> None:
+    for policy in policies:
+        answer = look(wanting(power, policy), seen)
+        assert (answer.steps, answer.state, answer.settled) == (steps, state, settled), policy
 
 
-def test_an_older_epoch_is_refused_whatever_it_asks() -> None:
-    for desired in (VM, replace(VM, deleted=True), replace(VM, power=Power.STOPPED)):
-        answer = ask(desired, OFF, replace(RAN, epoch=2))
+@pytest.mark.parametrize("power", Power)
+@pytest.mark.parametrize("state", [None, VmState.RUNNING, VmState.PAUSED, VmState.STOPPED, VmState.STOPPING, VmState.CRASHED])
+@pytest.mark.parametrize("files", [False, True])
+def test_deleted_ends_with_nothing_left(power: Power, state: VmState | None, files: bool) -> None:
+    seen = Seen(state=state, files=files)
+    answer = look(wanting(power, deleted=True), seen)
+    if state is None and not files:
+        assert answer.gone
+        return
+    assert not answer.gone
+    assert answer.steps[-1] is Step.REMOVE_FILES
+    assert (Step.UNDEFINE in answer.steps) == (state is not None)
+    assert look(wanting(power, deleted=True), Seen(), answer.memory).gone
+
+
+def test_an_order_of_an_older_epoch_is_refused() -> None:
+    for memory, seen in [(replace(RAN, epoch=2), at(VmState.STOPPED)), (Memory(), replace(at(VmState.STOPPED), epoch=2))]:
+        answer = look(wanting(Power.RUNNING), seen, memory)
         assert answer.steps == ()
+        assert not answer.settled
         assert answer.refused is not None
         assert answer.refused.code == "epoch_old"
-        assert answer.memory == replace(RAN, epoch=2)
+    assert look(wanting(Power.RUNNING, epoch=2), at(VmState.STOPPED), replace(RAN, epoch=2)).steps == UP
 
 
+# Stopping
+
+
+def test_the_button_is_pressed_again_and_the_plug_pulled_after_the_grace_period() -> None:
+    stop = wanting(Power.STOPPED, power_serial=2, generation=2, grace_seconds=12)
+    memory, pressed, now = RAN, [], NOW
+    while True:
+        answer = look(stop, at(VmState.RUNNING), memory, now)
+        memory = answer.memory
+        if Step.DESTROY in answer.steps:
+            break
+        if answer.steps:
+            pressed.append(now - NOW)
+        else:
+            assert answer.look_again_seconds is not None
+        now += 0.5
+    assert pressed == [0.0, PRESS_SECONDS, 2 * PRESS_SECONDS]
+    assert now - NOW == 12
+
+
+def test_force_pulls_the_plug_at_once() -> None:
+    assert look(wanting(Power.STOPPED, stop_mode=StopMode.FORCE), at(VmState.RUNNING)).steps == (Step.DESTROY,)
+
+
+def test_a_new_wish_to_stop_has_a_grace_period_of_its_own() -> None:
+    memory = look(wanting(Power.STOPPED, power_serial=2), at(VmState.RUNNING)).memory
+    answer = look(wanting(Power.STOPPED, power_serial=4), at(VmState.RUNNING), memory, NOW + 3600)
+    assert answer.steps == (Step.SHUTDOWN,)
+    assert answer.memory.stopping_since == NOW + 3600
+
+
+def test_a_start_asked_while_it_goes_down_is_done_when_it_is_down() -> None:
+    memory = look(wanting(Power.STOPPED, power_serial=2, generation=2), at(VmState.RUNNING)).memory
+    start = wanting(Power.RUNNING, power_serial=3, generation=3)
+    memory = look(start, at(VmState.RUNNING), memory, NOW + 1).memory
+    assert look(start, at(VmState.STOPPED, OFF), memory, NOW + 2).steps == UP
+
+
+def test_a_press_that_the_guest_ignored_is_forgotten() -> None:
+    memory = look(wanting(Power.STOPPED, power_serial=2, generation=2), at(VmState.RUNNING)).memory
+    start = wanting(Power.RUNNING, power_serial=3, generation=3)
+    memory = look(start, at(VmState.RUNNING), memory, NOW + 1).memory
+    memory = look(start, at(VmState.RUNNING), memory, NOW + 100).memory
+    assert look(start, at(VmState.STOPPED, OFF), memory, NOW + 200).settled, "its own shutdown, long after: it stays down"
+
+
+def test_a_process_that_has_died_needs_no_plug_pulled_for_ever() -> None:
+    stop = wanting(Power.STOPPED, power_serial=2)
+    first = look(stop, at(VmState.CRASHED, DIED))
+    assert first.steps == (Step.DESTROY,)
+    second = look(stop, at(VmState.CRASHED, DIED), first.memory)
+    assert (second.steps, second.state, second.settled) == ((), VmState.STOPPED, True)
+
+
+def test_a_clock_that_was_set_back_does_not_stretch_a_grace_period() -> None:
+    stop = wanting(Power.STOPPED, power_serial=2, grace_seconds=10)
+    memory = look(stop, at(VmState.RUNNING)).memory
+    back = NOW - 86400
+    memory = look(stop, at(VmState.RUNNING), memory, back).memory
+    assert look(stop, at(VmState.RUNNING), memory, back + 10).steps == (Step.DESTROY,)
+
+
+# Endings by the guest
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason", "restarts"), [(p, r, p is A or (p is R and r in (PANIC, DIED))) for p in (N, R, A) for r in (OFF, PANIC, DIED, EXTERNAL)]
+)
+def test_the_policy_says_what_follows_an_ending(policy: RestartPolicy, reason: StateReason, restarts: bool) -> None:
+    seen = at(VmState.CRASHED if reason in (PANIC, DIED) else VmState.STOPPED, reason)
+    first = look(wanting(Power.RUNNING, policy), seen)
+    assert first.reason is reason
+    assert first.look_again_seconds == (RESTART_DELAYS_SECONDS[0] if restarts else None)
+    later = look(wanting(Power.RUNNING, policy), seen, first.memory, NOW + 3600)
+    assert (Step.START in later.steps) == restarts
+
+
+def test_restarts_in_a_row_wait_longer_and_longer() -> None:
+    memory, now, delays = RAN, NOW, []
+    want = wanting(Power.RUNNING)
+    for _ in range(len(RESTART_DELAYS_SECONDS) + 2):
+        ended = look(want, at(VmState.CRASHED, PANIC), memory, now)
+        assert ended.look_again_seconds is not None
+        delays.append(ended.look_again_seconds)
+        now += ended.look_again_seconds
+        again = look(want, at(VmState.CRASHED, PANIC), ended.memory, now)
+        assert again.steps == (Step.DESTROY, *UP)
+        memory = done(Step.START, want, again.memory, boot_id=BOOT, now=now)
+        now += 1
+    assert delays == [*RESTART_DELAYS_SECONDS, 60.0, 60.0]
+    assert memory.restarts == len(delays)
+
+
+def test_a_steady_run_begins_at_the_first_delay_again() -> None:
+    memory = replace(RAN, restarts=5, started_at=NOW - STEADY_SECONDS)
+    assert look(wanting(Power.RUNNING), at(VmState.CRASHED, DIED), memory).look_again_seconds == RESTART_DELAYS_SECONDS[0]
+
+
+@pytest.mark.parametrize("policy", RestartPolicy)
+def test_a_new_wish_to_start_waits_for_no_delay(policy: RestartPolicy) -> None:
+    memory = look(wanting(Power.RUNNING, policy), at(VmState.CRASHED, PANIC), replace(RAN, restarts=6)).memory
+    start = wanting(Power.RUNNING, policy, power_serial=2, generation=2)
+    answer = look(start, at(VmState.CRASHED, PANIC), memory)
+    assert answer.steps == (Step.DESTROY, *UP)
+    assert done(Step.START, start, answer.memory, boot_id=BOOT, now=NOW).restarts == 0
+
+
+@pytest.mark.parametrize("boot", [BOOT, "the next boot"])
+def test_an_ending_is_remembered_when_libvirt_has_forgotten_it(boot: str) -> None:
+    """libvirt knows no reason after it or the host was restarted: a guest that shut itself down must stay down nevertheless."""
+    memory = look(wanting(Power.RUNNING), at(VmState.STOPPED, OFF)).memory
+    answer = plan(wanting(Power.RUNNING), at(VmState.STOPPED), memory, boot_id=boot, now=NOW + 3600)
+    assert (answer.steps, answer.state, answer.reason, answer.settled) == ((), VmState.STOPPED, OFF, True)
+    start = wanting(Power.RUNNING, power_serial=2, generation=2)
+    assert plan(start, at(VmState.STOPPED), answer.memory, boot_id=boot, now=NOW + 3600).steps == UP
+
+
+@pytest.mark.parametrize("policy", RestartPolicy)
 @pytest.mark.parametrize("power", [Power.RUNNING, Power.PAUSED])
-def test_pause_and_resume(power: Power) -> None:
-    desired = replace(VM, power=power, power_serial=2)
-    assert ask(desired, RUNNING).steps == ((Step.SUSPEND,) if power is Power.PAUSED else ())
-    assert ask(desired, replace(RUNNING, state=VmState.PAUSED)).steps == (() if power is Power.PAUSED else (Step.RESUME,))
-    assert ask(desired, Seen(), Memory()).steps[-1] is (Step.START_PAUSED if power is Power.PAUSED else Step.START)
+def test_a_reboot_of_the_host_starts_what_ran(policy: RestartPolicy, power: Power) -> None:
+    answer = plan(wanting(power, policy), at(VmState.STOPPED), RAN, boot_id="the next boot", now=NOW)
+    assert answer.steps == (UP_PAUSED if power is Power.PAUSED else UP)
 
 
-@pytest.mark.parametrize(("field_", "step"), [("reboot_serial", Step.REBOOT), ("reset_serial", Step.RESET)])
-def test_a_reboot_is_done_once_however_often_it_is_heard(field_: str, step: Step) -> None:
-    desired = replace(VM, generation=2, **{field_: 1})
-    first = ask(desired)
+def test_a_reboot_of_the_host_leaves_off_what_was_off() -> None:
+    assert plan(wanting(Power.STOPPED), at(VmState.STOPPED), RAN, boot_id="the next boot", now=NOW).settled
+
+
+def test_an_io_error_is_resumed_once_a_wish() -> None:
+    first = look(wanting(Power.RUNNING), at(VmState.PAUSED, IO))
+    assert first.steps == (Step.RESUME,)
+    second = look(wanting(Power.RUNNING), at(VmState.PAUSED, IO), first.memory)
+    assert (second.steps, second.state, second.reason, second.settled) == ((), VmState.PAUSED, IO, True)
+    assert look(wanting(Power.RUNNING, power_serial=2, generation=2), at(VmState.PAUSED, IO), second.memory).steps == (Step.RESUME,)
+
+
+# Acts that must not repeat
+
+
+@pytest.mark.parametrize(
+    ("serials", "step"), [({"reboot_serial": 1}, Step.REBOOT), ({"reset_serial": 1}, Step.RESET), ({"reboot_serial": 1, "reset_serial": 1}, Step.RESET)]
+)
+def test_reboot_and_reset_are_done_once(serials: dict[str, int], step: Step) -> None:
+    want = wanting(Power.RUNNING, generation=2, **serials)
+    first = look(want, at(VmState.RUNNING))
     assert first.steps == (step,)
-    assert ask(desired, memory=first.memory).steps == ()
-    assert ask(desired, memory=first.memory).settled
+    assert look(want, at(VmState.RUNNING), first.memory).steps == ()
 
 
-def test_a_reboot_that_was_asked_before_it_came_here_is_not_repeated() -> None:
-    desired = replace(VM, epoch=2, reboot_serial=3, reset_serial=1)
-    assert ask(desired, RUNNING, Memory()).steps == ()
+def test_what_was_asked_before_this_host_had_it_is_not_repeated() -> None:
+    want = wanting(Power.RUNNING, reboot_serial=7, reset_serial=3)
+    assert look(want, at(VmState.RUNNING), Memory()).steps == ()
+    assert look(replace(want, epoch=3), at(VmState.RUNNING), replace(RAN, epoch=1)).steps == ()
 
 
-def test_a_reset_stands_for_a_reboot_that_was_asked_too() -> None:
-    desired = replace(VM, reboot_serial=1, reset_serial=1)
-    first = ask(desired)
-    assert first.steps == (Step.RESET,)
-    assert ask(desired, memory=first.memory).steps == ()
+def test_a_start_fulfils_the_reboot_that_was_asked_meanwhile() -> None:
+    want = wanting(Power.RUNNING, reboot_serial=1)
+    memory = done(Step.START, want, look(want, at(VmState.STOPPED)).memory, boot_id=BOOT, now=NOW)
+    assert look(want, at(VmState.RUNNING), memory).settled
 
 
-class TestStop:
-    DESIRED = replace(VM, power=Power.STOPPED, power_serial=2, generation=2, grace_seconds=60)
-
-    def test_the_button_is_pressed_again_and_then_it_is_forced(self) -> None:
-        first = ask(self.DESIRED)
-        assert (first.steps, first.state) == ((Step.SHUTDOWN,), VmState.STOPPING)
-        waiting = ask(self.DESIRED, replace(RUNNING, state=VmState.STOPPING), first.memory, now=1001)
-        assert waiting.steps == ()
-        assert waiting.look_again_seconds is not None
-        again = ask(self.DESIRED, RUNNING, waiting.memory, now=1006)
-        assert again.steps == (Step.SHUTDOWN,)
-        assert ask(self.DESIRED, RUNNING, again.memory, now=1060).steps == (Step.DESTROY,)
-
-    def test_a_paused_guest_is_woken_to_hear_it(self) -> None:
-        assert ask(self.DESIRED, replace(RUNNING, state=VmState.PAUSED)).steps == (Step.RESUME, Step.SHUTDOWN)
-
-    def test_force_does_not_ask(self) -> None:
-        assert ask(replace(self.DESIRED, stop_mode=StopMode.FORCE)).steps == (Step.DESTROY,)
-
-    def test_then_it_is_stopped(self) -> None:
-        assert ask(self.DESIRED, OFF).settled
-        assert ask(self.DESIRED, OFF).state is VmState.STOPPED
-
-    def test_a_second_stop_has_a_grace_period_of_its_own(self) -> None:
-        memory = replace(RAN, stopping_serial=2, stopping_since=100.0)
-        assert ask(replace(self.DESIRED, power_serial=4), RUNNING, memory).steps == (Step.SHUTDOWN,)
-
-    def test_a_start_after_the_button_was_pressed_is_done_when_the_guest_has_ended(self) -> None:
-        pressed = ask(self.DESIRED).memory
-        wish = replace(VM, power_serial=3, generation=3)
-        during = ask(wish, replace(RUNNING, state=VmState.STOPPING), pressed, now=1001)
-        assert during.steps == ()
-        after = ask(wish, replace(OFF, reason=StateReason.REQUESTED), during.memory, now=1002)
-        assert after.steps[-1] is Step.START
-
-    def test_what_crashed_is_cleared_away(self) -> None:
-        assert ask(self.DESIRED, PANICKED).steps == (Step.DESTROY,)
+def test_a_stop_overtakes_a_reboot() -> None:
+    memory = look(wanting(Power.STOPPED, reboot_serial=1), at(VmState.STOPPED)).memory
+    assert look(wanting(Power.RUNNING, power_serial=2, reboot_serial=1), at(VmState.RUNNING), memory).settled
 
 
-class TestRestartPolicy:
-    @pytest.mark.parametrize(
-        ("value", "seen", "again"),
-        [
-            (RestartPolicy.ALWAYS, SHUT, True),
-            (RestartPolicy.ALWAYS, PANICKED, True),
-            (RestartPolicy.ON_FAILURE, SHUT, False),
-            (RestartPolicy.ON_FAILURE, PANICKED, True),
-            (RestartPolicy.NEVER, SHUT, False),
-            (RestartPolicy.NEVER, PANICKED, False),
-        ],
-    )
-    def test_who_is_started_again(self, value: RestartPolicy, seen: Seen, again: bool) -> None:
-        first = ask(policy(value), seen)
-        assert first.steps == ()
-        assert first.state is seen.state
-        later = ask(policy(value), seen, first.memory, now=1000 + RESTART_DELAYS_SECONDS[0])
-        assert (Step.START in later.steps) is again
-        assert later.memory.restarts == (1 if again else 0)
-
-    def test_delays_grow_and_stay(self) -> None:
-        memory, now, delays = RAN, 1000.0, []
-        for _ in range(9):
-            waiting = ask(VM, PANICKED, memory, now=now)
-            assert waiting.look_again_seconds is not None
-            delays.append(waiting.look_again_seconds)
-            now += waiting.look_again_seconds
-            start = ask(VM, PANICKED, waiting.memory, now=now)
-            assert Step.START in start.steps
-            memory = done(Step.START, VM, start.memory, boot_id="b", now=now)
-        assert delays == [*RESTART_DELAYS_SECONDS, 60.0, 60.0]
-
-    def test_a_steady_run_begins_again_at_the_first_delay(self) -> None:
-        memory = replace(RAN, restarts=5, started_at=1000.0)
-        steady = ask(VM, PANICKED, memory, now=1000 + STEADY_SECONDS)
-        assert steady.look_again_seconds == RESTART_DELAYS_SECONDS[0]
-
-    def test_start_works_again_after_a_shutdown_from_inside(self) -> None:
-        down = ask(VM, SHUT)
-        assert down.settled
-        assert Step.START in ask(replace(VM, power_serial=2, generation=2), SHUT, down.memory).steps
-
-    def test_start_works_again_after_a_crash_that_nobody_restarts(self) -> None:
-        down = ask(policy(RestartPolicy.NEVER), PANICKED)
-        answer = ask(replace(policy(RestartPolicy.NEVER), power_serial=2, generation=2), PANICKED, down.memory)
-        assert answer.steps == (Step.DESTROY, *PREPARE, Step.START)
-
-    def test_a_reboot_of_the_host_is_no_ending_of_the_guest(self) -> None:
-        answer = ask(policy(RestartPolicy.NEVER), OFF, boot="another")
-        assert answer.steps[-1] is Step.START
+# Failures
 
 
-class TestFailure:
-    PROBLEM = Problem("disk_full", "free space")
-
-    def test_it_waits_for_a_new_generation(self) -> None:
-        memory = failed(VM, RAN, self.PROBLEM)
-        answer = ask(VM, Seen(), memory)
-        assert (answer.steps, answer.state) == ((), VmState.FAILED)
-        again = ask(replace(VM, generation=2), Seen(), memory)
-        assert again.steps == (*PREPARE, Step.START)
-        assert again.memory.error is None
-
-    def test_a_running_vm_stays_running_when_a_change_failed(self) -> None:
-        assert ask(VM, RUNNING, failed(VM, RAN, self.PROBLEM)).state is VmState.RUNNING
-
-    def test_a_deletion_is_tried_again(self) -> None:
-        desired = replace(VM, deleted=True)
-        assert ask(desired, OFF, failed(desired, RAN, self.PROBLEM)).steps == (Step.UNDEFINE, Step.REMOVE_FILES)
+def test_a_failure_ends_the_generation_and_the_next_one_tries_again() -> None:
+    problem = Problem("disk_full", "make room")
+    memory = failed(wanting(Power.RUNNING), Memory(epoch=1), problem)
+    answer = look(wanting(Power.RUNNING), Seen(), memory)
+    assert (answer.steps, answer.state, answer.settled) == ((), VmState.FAILED, True)
+    assert look(wanting(Power.RUNNING), at(VmState.RUNNING), memory).state is VmState.RUNNING, "a failed verb does not hide that it runs"
+    again = look(wanting(Power.RUNNING, generation=2), Seen(), memory)
+    assert again.steps == UP
+    assert again.memory.error is None
 
 
-class TestDelete:
-    DESIRED = replace(VM, deleted=True)
+def test_a_deletion_is_tried_for_ever() -> None:
+    want = wanting(Power.RUNNING, deleted=True)
+    memory = failed(want, RAN, Problem("libvirt_failed", "busy"))
+    assert look(want, at(VmState.STOPPED), memory).steps == (Step.UNDEFINE, Step.REMOVE_FILES)
 
-    @pytest.mark.parametrize("seen", [RUNNING, OFF, PANICKED])
-    def test_everything_goes(self, seen: Seen) -> None:
-        answer = ask(self.DESIRED, seen)
-        assert answer.steps == (Step.UNDEFINE, Step.REMOVE_FILES)
-        assert not answer.gone
 
-    def test_it_is_gone_only_when_nothing_is_left(self) -> None:
-        assert ask(self.DESIRED, Seen(files=True)).steps == (Step.REMOVE_FILES,)
-        assert ask(self.DESIRED, Seen()).gone
+# A world in which plans are carried out
 
 
 @dataclass
 class World:
-    """A machine that always obeys, with a guest that ends whenever it is told to."""
+    """One host with one VM, whose guest follows the power button unless it is deaf. Carries out plans as the loop does."""
 
-    seen: Seen = field(default_factory=Seen)
+    deaf: bool = False
+    state: VmState | None = None
+    reason: StateReason = StateReason.NONE
+    files: bool = False
+    epoch: int = 0
     memory: Memory = field(default_factory=Memory)
-    now: float = 1000.0
-    acts: list[Step] = field(default_factory=list)
+    boot: str = BOOT
+    now: float = NOW
+    starts: list[int] = field(default_factory=list)
+    reboots: int = 0
+
+    def seen(self) -> Seen:
+        return Seen(state=self.state, reason=self.reason, files=self.files, epoch=self.epoch)
+
+    def look(self, desired: DesiredVm, fails: set[Step] = frozenset()) -> Plan:  # type: ignore[assignment]
+        answer = plan(desired, self.seen(), self.memory, boot_id=self.boot, now=self.now)
+        self.memory = answer.memory
+        for step in answer.steps:
+            self.now += 0.1
+            if step in fails:
+                return answer
+            self.act(step, desired)
+            self.memory = done(step, desired, self.memory, boot_id=self.boot, now=self.now)
+        return answer
 
     def act(self, step: Step, desired: DesiredVm) -> None:
-        self.acts.append(step)
-        match step:
-            case Step.CREATE_DISK:
-                self.seen = replace(self.seen, files=True)
-            case Step.START | Step.RESUME if step is Step.START or self.seen.state is VmState.PAUSED:
-                self.seen = RUNNING
-            case Step.START_PAUSED | Step.SUSPEND:
-                self.seen = replace(RUNNING, state=VmState.PAUSED)
-            case Step.SHUTDOWN | Step.DESTROY if self.seen.state is not None:
-                self.seen = replace(OFF, reason=StateReason.REQUESTED)
-            case Step.UNDEFINE:
-                self.seen = Seen(files=self.seen.files)
-            case Step.REMOVE_FILES:
-                self.seen = replace(self.seen, files=False)
-            case _:
-                pass
-        self.memory = done(step, desired, self.memory, boot_id="b", now=self.now)
+        if step in (Step.CREATE_DISK, Step.WRITE_SEED):
+            self.files = True
+        elif step in (Step.START, Step.START_PAUSED):
+            assert self.files, "started without a disk"
+            assert desired.epoch >= self.memory.epoch, "started at an epoch that was overtaken"
+            if self.state not in LIVE:
+                self.state, self.reason, self.epoch = (VmState.PAUSED if step is Step.START_PAUSED else VmState.RUNNING), NONE, desired.epoch
+                self.starts.append(desired.epoch)
+        elif step is Step.SHUTDOWN:
+            if self.state is VmState.RUNNING and not self.deaf:
+                self.end(VmState.STOPPED, ASKED)
+        elif step is Step.DESTROY:
+            if self.state in LIVE or (self.state is VmState.CRASHED and self.reason is PANIC):
+                self.end(VmState.STOPPED, ASKED)
+        elif step is Step.SUSPEND and self.state is VmState.RUNNING:
+            self.state = VmState.PAUSED
+        elif step is Step.RESUME and self.state is VmState.PAUSED:
+            self.state, self.reason = VmState.RUNNING, NONE
+        elif step in (Step.REBOOT, Step.RESET):
+            self.reboots += 1
+        elif step is Step.UNDEFINE:
+            self.state, self.epoch = None, 0
+        elif step is Step.REMOVE_FILES:
+            self.files = False
+
+    def end(self, state: VmState, reason: StateReason) -> None:
+        self.state, self.reason = state, reason
 
     def settle(self, desired: DesiredVm) -> Plan:
-        for _ in range(50):
-            answer = plan(desired, self.seen, self.memory, boot_id="b", now=self.now)
-            self.memory = answer.memory
-            for step in answer.steps:
-                self.act(step, desired)
-            if not answer.steps:
-                if answer.look_again_seconds is None:
-                    return answer
-                self.now += answer.look_again_seconds
-        raise AssertionError(f"it does not come to rest: {self.acts[-20:]}")
+        """Until there is nothing to do and nothing to wait for."""
+        for _ in range(500):
+            answer = self.look(desired)
+            if answer.steps:
+                continue
+            if answer.gone or answer.look_again_seconds is None:
+                return answer
+            self.now += answer.look_again_seconds
+        raise AssertionError(f"it does not come to rest: {answer}")
 
 
-VERBS = st.sampled_from(["start", "stop", "force", "pause", "reboot", "reset", "panic", "shutdown", "die", "delete"])
+WISHES = st.sampled_from(["start", "stop", "force", "pause", "reboot", "reset", "change", "grant"])
+DEEDS = st.sampled_from(["shutdown", "panic", "die", "io_error", "host_reboot", "libvirt_restart", "virsh_destroy", "virsh_undefine", "wait", "forget"])
+FAULTS = st.sets(st.sampled_from(Step), max_size=2)
 
 
-@settings(max_examples=500)
-@given(st.lists(VERBS, max_size=12), st.sampled_from(RestartPolicy))
-def test_whatever_happens_it_comes_to_rest_where_it_was_wished(verbs: list[str], restart: RestartPolicy) -> None:
-    desired, world = policy(restart), World()
-    world.settle(desired)
-    for verb in verbs:
-        wished = verb not in {"panic", "shutdown", "die"}
-        desired = _wish(desired, verb)
-        if not wished and world.seen.state in {VmState.RUNNING, VmState.PAUSED}:
-            world.seen = {"panic": PANICKED, "shutdown": SHUT, "die": replace(PANICKED, reason=StateReason.QEMU_DIED)}[verb]
-        rest = world.settle(desired)
-        if desired.deleted:
-            assert rest.gone
-            assert world.seen == Seen()
-            return
-        assert rest.settled
-        assert rest.memory.generation == desired.generation
-        if wished or restart is RestartPolicy.ALWAYS:
-            power = {Power.RUNNING: VmState.RUNNING, Power.PAUSED: VmState.PAUSED, Power.STOPPED: VmState.STOPPED}[desired.power]
-            if verb not in {"reboot", "reset"} or rest.state is VmState.RUNNING:
-                assert rest.state is power
-    again = len(world.acts)
-    world.settle(desired)
-    assert len(world.acts) == again, "to look again is to do nothing"
-
-
-def _wish(desired: DesiredVm, verb: str) -> DesiredVm:
-    grown = replace(desired, generation=desired.generation + 1)
-    powered = replace(grown, power_serial=desired.power_serial + 1)
-    match verb:
+def wish(desired: DesiredVm, word: str) -> DesiredVm:
+    desired = replace(desired, generation=desired.generation + 1)
+    serial = desired.power_serial + 1
+    match word:
         case "start":
-            return replace(powered, power=Power.RUNNING)
-        case "pause":
-            return replace(powered, power=Power.PAUSED)
+            return replace(desired, power=Power.RUNNING, power_serial=serial)
         case "stop":
-            return replace(powered, power=Power.STOPPED, stop_mode=StopMode.GRACEFUL)
+            return replace(desired, power=Power.STOPPED, power_serial=serial, stop_mode=StopMode.GRACEFUL)
         case "force":
-            return replace(powered, power=Power.STOPPED, stop_mode=StopMode.FORCE)
+            return replace(desired, power=Power.STOPPED, power_serial=serial, stop_mode=StopMode.FORCE)
+        case "pause":
+            return replace(desired, power=Power.PAUSED, power_serial=serial)
         case "reboot":
-            return replace(grown, reboot_serial=desired.reboot_serial + 1)
+            return replace(desired, reboot_serial=desired.reboot_serial + 1)
         case "reset":
-            return replace(grown, reset_serial=desired.reset_serial + 1)
-        case "delete":
-            return replace(grown, deleted=True)
+            return replace(desired, reset_serial=desired.reset_serial + 1)
+        case "grant":
+            return replace(desired, epoch=desired.epoch + 1)
         case _:
             return desired
+
+
+def deed(world: World, word: str) -> None:
+    if word in ("shutdown", "panic", "die", "virsh_destroy") and world.state in LIVE:
+        ends = {
+            "shutdown": (VmState.STOPPED, OFF),
+            "panic": (VmState.CRASHED, PANIC),
+            "die": (VmState.CRASHED, DIED),
+            "virsh_destroy": (VmState.STOPPED, EXTERNAL),
+        }
+        world.end(*ends[word])
+    elif word == "io_error" and world.state is VmState.RUNNING:
+        world.state, world.reason = VmState.PAUSED, IO
+    elif word == "host_reboot":
+        world.boot = f"{world.boot}+"
+        world.state, world.reason = (None if world.state is None else VmState.STOPPED), NONE
+    elif word == "libvirt_restart" and world.state not in LIVE:
+        world.reason = NONE
+    elif word == "virsh_undefine" and world.state not in LIVE:
+        world.state, world.epoch = None, 0
+    elif word == "wait":
+        world.now += 700.0
+    elif word == "forget":
+        world.memory = Memory()  # the ledger was lost
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    deaf=st.booleans(),
+    policy=st.sampled_from(RestartPolicy),
+    history=st.lists(st.tuples(st.one_of(st.tuples(st.just("wish"), WISHES), st.tuples(st.just("deed"), DEEDS)), FAULTS), max_size=12),
+    last=st.sampled_from(["start", "stop", "force", "pause", "delete"]),
+)
+def test_whatever_happened_the_last_wish_comes_true(deaf: bool, policy: RestartPolicy, history: list[tuple[tuple[str, str], set[Step]]], last: str) -> None:
+    world, desired = World(deaf=deaf), wanting(Power.RUNNING, policy)
+    asked = 0
+    for (kind, word), faults in history:
+        if kind == "wish":
+            desired = wish(desired, word)
+            asked += word in ("reboot", "reset")
+        else:
+            deed(world, word)
+        world.look(desired, faults)
+    desired = replace(desired, deleted=True, generation=desired.generation + 1) if last == "delete" else wish(desired, last)
+    answer = world.settle(desired)
+    assert answer.settled
+    assert world.reboots <= asked
+    assert world.starts == sorted(world.starts), "an epoch was followed by an older one"
+    if last == "delete":
+        assert answer.gone
+        assert (world.state, world.files) == (None, False)
+        return
+    assert answer.memory.generation == desired.generation
+    assert answer.memory.epoch == desired.epoch
+    shown = {"start": VmState.RUNNING, "stop": VmState.STOPPED, "force": VmState.STOPPED, "pause": VmState.PAUSED}[last]
+    assert answer.state is shown
+    assert (world.state in LIVE) == (last in ("start", "pause"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    granted=st.integers(1, 5),
+    ordered=st.integers(1, 5),
+    seen=st.builds(
+        Seen,
+        state=st.none() | st.sampled_from([VmState.RUNNING, VmState.STOPPED, VmState.CRASHED, VmState.PAUSED]),
+        reason=st.sampled_from(StateReason),
+        files=st.booleans(),
+    ),
+    power=st.sampled_from(Power),
+    deleted=st.booleans(),
+)
+def test_nothing_is_ever_done_for_an_overtaken_epoch(granted: int, ordered: int, seen: Seen, power: Power, deleted: bool) -> None:
+    answer = look(wanting(power, epoch=ordered, deleted=deleted), seen, Memory(epoch=granted))
+    assert answer.memory.epoch == max(granted, ordered)
+    if ordered < granted:
+        assert answer.steps == ()
+        assert answer.refused is not None
