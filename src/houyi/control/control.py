@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from houyi.base.clock import Clock
@@ -14,10 +14,10 @@ from houyi.model.event import Event
 from houyi.model.ids import EventId, OperationId, ProjectId
 from houyi.model.operation import ENDED, Operation, OperationState
 from houyi.model.token import Role
-from houyi.store.mutation import Mutation
+from houyi.store.mutation import Mutation, Precondition, Versioned, expect
 from houyi.store.rows.event import insert_event
 from houyi.store.rows.idempotency import remember
-from houyi.store.store import Store
+from houyi.store.store import Store, View
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Control:
 class Idempotency:
     """An Idempotency-Key: what the command answers is written down in the transaction of its wish.
 
-    `render` turns the command's result into (HTTP status, body).
+    `render` turns the command's result into (HTTP status, body); it is called within the transaction, when the result's revision is known.
     """
 
     scope: str
@@ -80,13 +80,17 @@ class Context:
         return None if self.role is Role.ADMIN else self.project_id
 
 
-def remembered(control: Control, ctx: Context, result: object) -> list[Mutation]:
-    """The mutation that remembers this answer, if the request carries an Idempotency-Key."""
+def remembered(control: Control, ctx: Context, result: Any) -> list[Mutation]:
+    """The mutation that remembers this answer (a dataclass with a `revision`), if the request carries an Idempotency-Key."""
     asked = ctx.idempotency
     if asked is None:
         return []
-    status, body = asked.render(result)
-    return [remember(asked.scope, asked.key, asked.request_sha256, status, body, control.clock.now())]
+    return [remember(asked.scope, asked.key, asked.request_sha256, lambda revision: asked.render(replace(result, revision=revision)), control.clock.now())]
+
+
+def as_expected(look: View[Versioned], revision: int | None) -> list[Precondition]:
+    """The precondition of a caller who names the revision that they know (If-Match); none for None."""
+    return [] if revision is None else [expect(look, revision)]
 
 
 def new_event(

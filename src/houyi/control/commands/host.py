@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Mapping
 
 from houyi.base.ids import digest
-from houyi.control.control import Context, Control, again, new_event
+from houyi.control.control import Context, Control, again, as_expected, new_event
 from houyi.model.errors import Conflict, Forbidden, NotFound
 from houyi.model.host import Host
 from houyi.model.ids import HostId, ProjectId
@@ -44,8 +44,10 @@ async def join_host(control: Control, token_id: str, secret: str, name: str) -> 
     return host_id
 
 
-async def update_host_desired(control: Control, ctx: Context, reference: str, *, cordoned: bool | None = None, labels: Mapping[str, str] | None = None) -> Host:
-    """Cordon (no new VMs come) or uncordon, and replace the labels. :raise Invalid: `labels_invalid`."""
+async def update_host_desired(
+    control: Control, ctx: Context, reference: str, *, cordoned: bool | None = None, labels: Mapping[str, str] | None = None, expected: int | None = None
+) -> Host:
+    """Cordon (no new VMs come) or uncordon, and replace the labels. :raise Invalid: `labels_invalid`. :raise Stale: `revision_mismatch`: not at `expected`."""
     if labels is not None:
         check_labels(labels)
 
@@ -54,19 +56,20 @@ async def update_host_desired(control: Control, ctx: Context, reference: str, *,
         mutation = update_host(host.id, cordoned=host.cordoned if cordoned is None else cordoned, labels=host.labels if labels is None else dict(labels))
         detail = "changed" if cordoned is None else ("cordoned" if cordoned else "uncordoned")
         event = new_event(control, ctx, "host.update", host.id, host.name, detail, project_id=None)
-        await control.store.apply([mutation, event], [expect(lambda c: get_host(c, host.id), host.revision)])
+        await control.store.apply([mutation, event], [expect(lambda c: get_host(c, host.id), host.revision if expected is None else expected)])
         return await control.store.read(lambda c: get_host(c, host.id))
 
-    changed = await again(attempt)
+    changed = await again(attempt, codes=() if expected is not None else ("revision_mismatch",))
     control.hints.poke("placement")
     return changed
 
 
-async def remove_host(control: Control, ctx: Context, reference: str) -> None:
+async def remove_host(control: Control, ctx: Context, reference: str, *, expected: int | None = None) -> None:
     """Forget a host without VMs; its certificate is refused from now on. :raise Conflict: `in_use`: it has VMs."""
     host = await control.store.read(lambda c: get_host(c, reference))
     try:
-        await control.store.apply([delete_host(host.id), new_event(control, ctx, "host.remove", host.id, host.name, "removed", project_id=None)])
+        event = new_event(control, ctx, "host.remove", host.id, host.name, "removed", project_id=None)
+        await control.store.apply([delete_host(host.id), event], as_expected(lambda c: get_host(c, host.id), expected))
     except Conflict as used:
         if used.code != "in_use":
             raise

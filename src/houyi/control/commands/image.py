@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from houyi.control.control import Context, Control, again, new_event, new_operation, remembered
+from houyi.control.control import Context, Control, again, as_expected, new_event, new_operation, remembered
 from houyi.model.errors import Forbidden, Invalid, Stale
 from houyi.model.ids import ImageId
 from houyi.model.image import Image, ImageSpec, ImageState, ImageStatus
@@ -33,7 +33,7 @@ async def create_image(control: Control, ctx: Context, name: str, spec: ImageSpe
         id=ImageId(control.ids.new()), project_id=ctx.project_id, name=name, spec=spec, status=status, created_at=now, revision=control.store.revision
     )
     operation = new_operation(control, ctx, "image.import", image.id, project_id=ctx.project_id, cancellable=True)
-    await control.store.apply(
+    revision = await control.store.apply(
         [
             insert_image(image),
             insert_operation(operation),
@@ -42,7 +42,7 @@ async def create_image(control: Control, ctx: Context, name: str, spec: ImageSpe
         ]
     )
     control.hints.poke("images")
-    return image, operation
+    return replace(image, revision=revision), replace(operation, revision=revision)
 
 
 async def update_image_desired(
@@ -70,20 +70,18 @@ async def update_image_desired(
 async def delete_image(control: Control, ctx: Context, reference: str, *, expected: int | None = None) -> Operation:
     """:raise Conflict: `image_in_use`: VMs were made from it. :raise Forbidden: `not_yours`: a public image of another project."""
     image = await _owned(control, ctx, reference)
-    if expected is not None and image.revision != expected:
-        raise Stale("revision_mismatch", "the image was changed meanwhile: read it again and repeat the request", revision=image.revision)
     operation = new_operation(control, ctx, "image.delete", image.id, project_id=image.project_id, done=True)
-    await control.store.apply(
+    revision = await control.store.apply(
         [
             mark_image_deleted(image),
             insert_operation(operation),
             new_event(control, ctx, "image.delete", image.id, image.name, "deleted", project_id=image.project_id),
             *remembered(control, ctx, operation),
         ],
-        [expect_image_unused(image)],
+        [expect_image_unused(image), *as_expected(lambda c: get_image(c, image.id, ctx.scope), expected)],
     )
     control.hints.poke("images")
-    return operation
+    return replace(operation, revision=revision)
 
 
 async def _owned(control: Control, ctx: Context, reference: str) -> Image:

@@ -1,7 +1,7 @@
 """What may be asked of join tokens; administrators only, which the API checks."""
 
 from houyi.base.ids import digest
-from houyi.control.control import Context, Control, new_event, remembered
+from houyi.control.control import Context, Control, as_expected, new_event, remembered
 from houyi.model.errors import Invalid
 from houyi.model.ids import JoinTokenId
 from houyi.model.join_token import JoinToken
@@ -35,7 +35,8 @@ async def create_join_token(control: Control, ctx: Context, ca_fingerprint: str,
     return token, f"hyj_{token.id}_{ca_fingerprint}_{secret}"
 
 
-async def delete_join_token(control: Control, ctx: Context, token_id: str) -> None:
+async def delete_join_token(control: Control, ctx: Context, token_id: str, *, expected: int | None = None) -> None:
     """:raise NotFound: `join_token_not_found`."""
     token = await control.store.read(lambda c: get_join_token(c, token_id))
-    await control.store.apply([delete_join_token_row(token.id), new_event(control, ctx, "join_token.delete", token.id, "", "revoked", project_id=None)])
+    event = new_event(control, ctx, "join_token.delete", token.id, "", "revoked", project_id=None)
+    await control.store.apply([delete_join_token_row(token.id), event], as_expected(lambda c: get_join_token(c, token.id), expected))

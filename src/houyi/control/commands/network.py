@@ -4,7 +4,7 @@ import re
 from ipaddress import AddressValueError, IPv4Address
 
 from houyi.control.addresses import parse_network
-from houyi.control.control import Context, Control, new_event, remembered
+from houyi.control.control import Context, Control, as_expected, new_event, remembered
 from houyi.model.errors import Conflict, Forbidden, Invalid
 from houyi.model.ids import NetworkId
 from houyi.model.names import check_name
@@ -47,14 +47,14 @@ async def create_network(control: Control, ctx: Context, name: str, spec: Networ
     return await control.store.read(lambda c: get_network(c, network.id, None))
 
 
-async def delete_network(control: Control, ctx: Context, reference: str) -> None:
+async def delete_network(control: Control, ctx: Context, reference: str, *, expected: int | None = None) -> None:
     """:raise Conflict: `network_in_use`: a VM has a NIC on it. :raise Forbidden: `not_yours`: a shared network."""
     network = await control.store.read(lambda c: get_network(c, reference, ctx.scope))
     if ctx.scope is not None and network.project_id != ctx.project_id:
         raise Forbidden("not_yours", f"network {network.name!r} is shared: only administrators may delete it")
     event = new_event(control, ctx, "network.delete", network.id, network.name, "deleted", project_id=network.project_id)
     try:
-        await control.store.apply([delete_network_row(network), event])
+        await control.store.apply([delete_network_row(network), event], as_expected(lambda c: get_network(c, network.id, None), expected))
     except Conflict as used:
         if used.code != "in_use":
             raise

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from houyi.control.control import Context, Control
+from houyi.control.control import Context, Control, remembered
 from houyi.model.errors import Conflict
 from houyi.model.operation import ENDED, Operation, OperationState
 from houyi.store.journal import move_operation
@@ -16,6 +16,7 @@ async def cancel_operation(control: Control, ctx: Context, operation_id: str) ->
         raise Conflict("operation_ended", f"the operation is {operation.state.value} already")
     if not operation.cancellable:
         raise Conflict("not_cancellable", f"a {operation.verb} cannot be cancelled: ask for the opposite instead (stop, delete)")
-    await control.store.apply([move_operation(replace(operation, state=OperationState.CANCELLED, ended_at=control.clock.now(), stage="cancelled"))])
+    ended = replace(operation, state=OperationState.CANCELLED, ended_at=control.clock.now(), stage="cancelled")
+    revision = await control.store.apply([move_operation(ended), *remembered(control, ctx, ended)])
     control.hints.poke("images")
-    return await control.store.read(lambda c: get_operation(c, operation_id, ctx.scope))
+    return replace(ended, revision=revision)

@@ -1,6 +1,6 @@
 """What may be asked of SSH keys."""
 
-from houyi.control.control import Context, Control, new_event, remembered
+from houyi.control.control import Context, Control, as_expected, new_event, remembered
 from houyi.control.ssh_public_key import parse_public_key
 from houyi.model.ids import SshKeyId
 from houyi.model.names import check_name
@@ -27,9 +27,8 @@ async def create_ssh_key(control: Control, ctx: Context, name: str, public_key: 
     return await control.store.read(lambda c: get_ssh_key(c, key.id, ctx.project_id))
 
 
-async def delete_ssh_key(control: Control, ctx: Context, reference: str) -> None:
+async def delete_ssh_key(control: Control, ctx: Context, reference: str, *, expected: int | None = None) -> None:
     """VMs keep the copy that they were made with."""
     key = await control.store.read(lambda c: get_ssh_key(c, reference, ctx.scope))
-    await control.store.apply(
-        [delete_ssh_key_row(key), new_event(control, ctx, "ssh_key.delete", key.id, key.name, key.fingerprint, project_id=key.project_id)]
-    )
+    event = new_event(control, ctx, "ssh_key.delete", key.id, key.name, key.fingerprint, project_id=key.project_id)
+    await control.store.apply([delete_ssh_key_row(key), event], as_expected(lambda c: get_ssh_key(c, key.id, None), expected))

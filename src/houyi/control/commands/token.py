@@ -1,7 +1,7 @@
 """What may be asked of users' tokens."""
 
 from houyi.base.ids import digest
-from houyi.control.control import Context, Control, new_event, remembered
+from houyi.control.control import Context, Control, as_expected, new_event, remembered
 from houyi.model.errors import Forbidden, Invalid
 from houyi.model.ids import ProjectId, TokenId
 from houyi.model.names import check_name
@@ -49,9 +49,11 @@ async def create_token(control: Control, ctx: Context, name: str, role: Role, *,
     return token, text
 
 
-async def revoke_token(control: Control, ctx: Context, reference: str) -> None:
-    """It is refused from now on. :raise NotFound: `token_not_found`."""
+async def revoke_token(control: Control, ctx: Context, reference: str, *, expected: int | None = None) -> TokenId:
+    """It is refused from now on; which it was. :raise NotFound: `token_not_found`. :raise Stale: `revision_mismatch`: not at `expected`."""
     token = await control.store.read(lambda c: get_token(c, reference, ctx.scope))
     if token.role is Role.ADMIN and ctx.role is not Role.ADMIN:
         raise Forbidden("role_too_high", "only administrators may revoke administrators' tokens")
-    await control.store.apply([delete_token(token), new_event(control, ctx, "token.revoke", token.id, token.name, "revoked", project_id=token.project_id)])
+    event = new_event(control, ctx, "token.revoke", token.id, token.name, "revoked", project_id=token.project_id)
+    await control.store.apply([delete_token(token), event], as_expected(lambda c: get_token(c, token.id, None), expected))
+    return token.id

@@ -71,8 +71,8 @@ async def delete_vm(control: Control, ctx: Context, reference: str, *, expected:
         mutations = [insert_operation(operation), *remembered(control, ctx, operation)]
         if not already:
             mutations += [update_vm(desired, vm.protected), _event(control, ctx, "vm.delete", vm, "deletion asked")]
-        await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
-        return operation
+        revision = await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
+        return replace(operation, revision=revision)
 
     operation = await again(attempt, codes=() if expected is not None else ("revision_mismatch",))
     control.hints.poke("placement")
@@ -145,8 +145,8 @@ async def _say(control: Control, ctx: Context, reference: str, verb: Verb, chang
         if answer.verdict is Verdict.ALREADY and not _fell(vm):
             waits = vm.observed is None or vm.observed.generation < vm.desired.generation
             operation = new_operation(control, ctx, name, vm.desired.id, project_id=vm.desired.project_id, generation=vm.desired.generation, done=not waits)
-            await control.store.apply([insert_operation(operation), *remembered(control, ctx, operation)])
-            return operation
+            revision = await control.store.apply([insert_operation(operation), *remembered(control, ctx, operation)])
+            return replace(operation, revision=revision)
         desired = replace(change(vm.desired), generation=vm.desired.generation + 1)
         operation = new_operation(control, ctx, name, vm.desired.id, project_id=vm.desired.project_id, generation=desired.generation)
         mutations = [
@@ -157,8 +157,8 @@ async def _say(control: Control, ctx: Context, reference: str, verb: Verb, chang
         ]
         if verb is Verb.START and effective(vm) is EffectiveState.STOPPED:
             mutations.append(settle_claim(desired, amounts(desired.spec)))
-        await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
-        return operation
+        revision = await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
+        return replace(operation, revision=revision)
 
     operation = await again(attempt)
     control.hints.poke("placement")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from houyi.control.addresses import check_address, free_address, new_mac
@@ -113,7 +113,7 @@ async def create_vm(control: Control, ctx: Context, ask: VmAsk) -> tuple[Vm, Ope
             continue
         control.hints.poke("placement")
         vm = Vm(desired=desired, protected=ask.protected, host_id=None, observed=None, host_heard=False, created_at=now, revision=revision)
-        return vm, operation
+        return vm, replace(operation, revision=revision)
     raise AssertionError("unreachable")
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from houyi.control.control import Context, Control, again, new_event, remembered
+from houyi.control.control import Context, Control, again, as_expected, new_event, remembered
 from houyi.model.ids import ImageId, VmTypeId
 from houyi.model.names import check_name
 from houyi.model.vm import VmSpec
@@ -41,8 +41,9 @@ async def update_vm_type(
     vcpus: int | None = None,
     memory_mib: int | None = None,
     disk_gib: int | None = None,
+    expected: int | None = None,
 ) -> VmType:
-    """VMs that were made from it keep their size."""
+    """VMs that were made from it keep their size. :raise Stale: `revision_mismatch`: not at `expected`."""
 
     async def attempt() -> VmType:
         old = await control.store.read(lambda c: get_vm_type(c, reference))
@@ -55,15 +56,16 @@ async def update_vm_type(
         )
         _check(new)
         event = new_event(control, ctx, "vm_type.update", new.id, new.name, "changed", project_id=None)
-        await control.store.apply([put_vm_type(new), event], [expect(lambda c: get_vm_type(c, old.id), old.revision)])
+        await control.store.apply([put_vm_type(new), event], [expect(lambda c: get_vm_type(c, old.id), old.revision if expected is None else expected)])
         return await control.store.read(lambda c: get_vm_type(c, new.id))
 
-    return await again(attempt)
+    return await again(attempt, codes=() if expected is not None else ("revision_mismatch",))
 
 
-async def delete_vm_type(control: Control, ctx: Context, reference: str) -> None:
+async def delete_vm_type(control: Control, ctx: Context, reference: str, *, expected: int | None = None) -> None:
     old = await control.store.read(lambda c: get_vm_type(c, reference))
-    await control.store.apply([delete_vm_type_row(old.id), new_event(control, ctx, "vm_type.delete", old.id, old.name, "deleted", project_id=None)])
+    event = new_event(control, ctx, "vm_type.delete", old.id, old.name, "deleted", project_id=None)
+    await control.store.apply([delete_vm_type_row(old.id), event], as_expected(lambda c: get_vm_type(c, old.id), expected))
 
 
 def _check_name(name: str) -> str:
