@@ -1,1 +1,1 @@
-"""The room host.probe: see docs/ARCHITECTURE.md."""
+"""What this machine can do, found out by trying: `kvm.py` runs guest code, `facts.py` and `load.py` read the rest."""

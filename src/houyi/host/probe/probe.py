@@ -1,0 +1,70 @@
+"""The real machine's `Probe`: facts once (the KVM trial takes a while and does not change), load at every heartbeat."""
+
+import asyncio
+import platform
+import socket
+from pathlib import Path
+
+from houyi import __version__
+from houyi.host.libvirt.facts import LibvirtFacts
+from houyi.host.probe.kvm import probe_kvm
+from houyi.host.probe.machine import MachineFiles, disk_gib
+from houyi.model.errors import HouyiError
+from houyi.model.host import Accelerator, AcceleratorProbe, HostFacts, HostLoad
+
+
+async def choose_accelerator(forced: str, seconds: float) -> AcceleratorProbe:
+    """By trying, unless the settings name one."""
+    if forced:
+        return AcceleratorProbe(accelerator=Accelerator(forced), verdict="forced", reason=f"the setting agent.accelerator says {forced!r}")
+    return await probe_kvm(seconds)
+
+
+class RealProbe:
+    def __init__(self, accelerator: AcceleratorProbe, state_dir: Path, libvirt: LibvirtFacts, files: MachineFiles | None = None) -> None:
+        self._accelerator = accelerator
+        self._state_dir = state_dir
+        self._libvirt = libvirt
+        self._files = files or MachineFiles()
+
+    async def facts(self) -> HostFacts:
+        """:raise Unavailable: libvirt is away."""
+        capabilities = await self._libvirt.capabilities(self._accelerator.accelerator)
+        files = self._files
+        cpu_model, _flags = files.cpu()
+        size, _free = disk_gib(self._state_dir)
+        return HostFacts(
+            hostname=socket.gethostname(),
+            boot_id=files.boot_id(),
+            agent_version=__version__,
+            qemu_version=capabilities.qemu_version,
+            libvirt_version=capabilities.libvirt_version,
+            kernel=platform.release(),
+            cpu_model=cpu_model,
+            cpus=files.cpus(),
+            memory_mib=files.memory_mib(),
+            disk_gib=size,
+            numa_nodes=files.numa_nodes(),
+            hugepages=files.hugepages(),
+            accelerator=self._accelerator,
+            cpu_features=capabilities.cpu_features,
+            machine_types=capabilities.machine_types,
+            firmwares=capabilities.firmwares,
+        )
+
+    async def load(self) -> HostLoad:
+        """Never fails: without libvirt it says so."""
+        _size, free = await asyncio.to_thread(disk_gib, self._state_dir)
+        running, connected = 0, self._libvirt.connected
+        if connected:
+            try:
+                running = await self._libvirt.running()
+            except HouyiError:
+                connected = False
+        return HostLoad(
+            vms_running=running,
+            memory_free_mib=self._files.memory_free_mib(),
+            disk_free_gib=free,
+            load1=self._files.load1(),
+            libvirt_connected=connected,
+        )
