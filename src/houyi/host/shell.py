@@ -105,6 +105,27 @@ async def run(
     return output
 
 
+async def start(argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
+    """Start a program that outlives us: in a session of its own, with its output appended to `log` (mode 0640).
+
+    `env` is added to our own environment. :raise Failed: `program_missing`.
+    """
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o640)
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise Failed("program_missing", f"{argv[0]} could not be started ({error.strerror}): install it or correct PATH") from error
+    finally:
+        os.close(descriptor)
+
+
 def _as_user(user: str) -> list[str]:
     try:
         entry = pwd.getpwnam(user)

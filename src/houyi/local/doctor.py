@@ -1,0 +1,237 @@
+"""`houyi doctor`: what this machine can do for VMs, found by trying; each finding says what it limits and what to do about it.
+
+CHECKS is the list. A check looks and answers; it changes nothing.
+"""
+
+import asyncio
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from houyi.base.config import Settings
+from houyi.host.probe.kvm import probe_kvm
+from houyi.host.probe.machine import MachineFiles, disk_gib
+from houyi.host.shell import run
+from houyi.local.programs import LIBVIRT_SOCKET, answers_unix, systemd_runs
+from houyi.model.errors import HouyiError
+from houyi.model.host import Accelerator
+
+QEMU_WANTED = (10, 0)
+QEMU_MIGRATES_TCG = (9, 0)
+"""Older ones lose dirty pages of RAM blocks that are a multiple of 256 KiB when they migrate under TCG, and report success."""
+LIBVIRT_WANTED = (11, 0)
+MEMORY_FREE_MIB = 1024
+DISK_FREE_GIB = 10
+COMMAND_SECONDS = 10.0
+
+
+class Finding(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """`limits`: what cannot be had as it is; `advice`: what to do; both empty when all is well."""
+
+    check: str
+    finding: Finding
+    found: str
+    limits: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the checks look at."""
+
+    settings: Settings
+    files: MachineFiles = MachineFiles()
+
+
+Check = Callable[[Machine], Awaitable[Result]]
+
+
+def parse_version(text: str) -> tuple[int, int] | None:
+    """The first 'N.M' in a tool's version output."""
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+async def _version(argv: tuple[str, ...]) -> tuple[int, int] | None:
+    try:
+        return parse_version((await run(argv, timeout=COMMAND_SECONDS)).text)
+    except HouyiError:
+        return None
+
+
+async def check_root(_machine: Machine) -> Result:
+    if os.geteuid() == 0:
+        return Result(check="root", finding=Finding.OK, found="running as root")
+    return Result(check="root", finding=Finding.WARN, found=f"running as uid {os.geteuid()}", limits="some checks see less", advice="run `sudo houyi doctor`")
+
+
+async def check_kvm(machine: Machine) -> Result:
+    probe = await probe_kvm(machine.settings.agent.probe_seconds)
+    exits = ", ".join(f"{name} {ns} ns" for name, ns in probe.exit_ns.items())
+    found = f"{probe.verdict}: {probe.reason}" + (f"; VM exits: {exits}" if exits else "")
+    if probe.accelerator is Accelerator.KVM and probe.verdict == "native":
+        return Result(check="kvm", finding=Finding.OK, found=found)
+    if probe.accelerator is Accelerator.KVM:
+        return Result(
+            check="kvm", finding=Finding.WARN, found=found, limits="guests are many times slower than the machine", advice="use real hardware for work"
+        )
+    limits = "VMs run under TCG (software emulation): right, but 10 to 50 times slower"
+    return Result(
+        check="kvm", finding=Finding.WARN, found=found, limits=limits, advice="enable VT-x or AMD-V, or nested virtualization, on what this machine runs on"
+    )
+
+
+async def check_qemu(_machine: Machine) -> Result:
+    version = await _version(("qemu-system-x86_64", "--version"))
+    if version is None:
+        return Result(check="qemu", finding=Finding.FAIL, found="qemu-system-x86_64 is missing", limits="no VM can run", advice="install qemu-system-x86")
+    found = f"QEMU {version[0]}.{version[1]}"
+    if version < QEMU_MIGRATES_TCG:
+        limits = "live migration under TCG corrupts guest memory and is refused"
+        return Result(check="qemu", finding=Finding.WARN, found=found, limits=limits, advice="install QEMU 10 (Debian 12: from its backports suite)")
+    if version < QEMU_WANTED:
+        return Result(check="qemu", finding=Finding.WARN, found=found, limits="untested with this version", advice="install QEMU 10 or newer")
+    return Result(check="qemu", finding=Finding.OK, found=found)
+
+
+async def check_libvirt(_machine: Machine) -> Result:
+    version = await _version(("/usr/sbin/libvirtd", "--version"))
+    if version is None:
+        return Result(check="libvirt", finding=Finding.FAIL, found="libvirtd is missing", limits="no VM can run", advice="install libvirt-daemon-system")
+    running = await answers_unix(LIBVIRT_SOCKET)
+    found = f"libvirt {version[0]}.{version[1]}, {'running' if running else 'not running'}"
+    if version < LIBVIRT_WANTED:
+        advice = "install libvirt 11 (Debian 12: from its backports suite)"
+        return Result(check="libvirt", finding=Finding.WARN, found=found, limits="untested with this version", advice=advice)
+    if not running:
+        return Result(check="libvirt", finding=Finding.WARN, found=found, limits="no VM runs now", advice="`houyi up --detach` starts it")
+    return Result(check="libvirt", finding=Finding.OK, found=found)
+
+
+async def check_tools(_machine: Machine) -> Result:
+    wanted = {
+        "qemu-img": "qemu-utils",
+        "dnsmasq": "dnsmasq-base",
+        "nft": "nftables",
+        "ip": "iproute2",
+        "prlimit": "util-linux",
+        "setpriv": "util-linux",
+        "virtlogd": "libvirt-daemon-system",
+    }
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    missing = {tool: package for tool, package in wanted.items() if shutil.which(tool, path=path) is None}
+    if not missing:
+        return Result(check="tools", finding=Finding.OK, found=", ".join(wanted))
+    packages = " ".join(sorted(set(missing.values())))
+    return Result(
+        check="tools", finding=Finding.FAIL, found=f"missing: {', '.join(missing)}", limits="networks or disks cannot be made", advice=f"install {packages}"
+    )
+
+
+async def check_firmware(_machine: Machine) -> Result:
+    if any(Path("/usr/share/qemu/firmware").glob("*.json")) and Path("/usr/share/OVMF").is_dir():
+        return Result(check="uefi", finding=Finding.OK, found="OVMF is installed")
+    return Result(check="uefi", finding=Finding.WARN, found="no OVMF", limits="VMs with firmware `uefi` are refused", advice="install ovmf")
+
+
+async def check_memory(machine: Machine) -> Result:
+    total, free = machine.files.memory_mib(), machine.files.memory_free_mib()
+    found = f"{free} MiB of {total} MiB available"
+    if free < MEMORY_FREE_MIB:
+        return Result(check="memory", finding=Finding.WARN, found=found, limits="only tiny VMs fit", advice="stop something, or add memory")
+    return Result(check="memory", finding=Finding.OK, found=found)
+
+
+async def check_disk(machine: Machine) -> Result:
+    folder = machine.settings.state_dir
+    while not folder.exists():
+        folder = folder.parent
+    size, free = disk_gib(folder)
+    found = f"{free} GiB of {size} GiB free at {folder}"
+    if free < DISK_FREE_GIB:
+        return Result(check="disk", finding=Finding.WARN, found=found, limits="disks are thin and may run full", advice="make room, or put state_dir elsewhere")
+    return Result(check="disk", finding=Finding.OK, found=found)
+
+
+async def check_hugepages(machine: Machine) -> Result:
+    reserved = {size: count for size, count in machine.files.hugepages().items() if count}
+    if reserved:
+        return Result(check="huge pages", finding=Finding.OK, found=", ".join(f"{count} of {size} KiB" for size, count in reserved.items()))
+    return Result(check="huge pages", finding=Finding.OK, found="none reserved: guests use transparent huge pages where the kernel has them")
+
+
+async def check_cgroups(machine: Machine) -> Result:
+    unified = (machine.files.sys / "fs/cgroup/cgroup.controllers").exists()
+    if unified:
+        return Result(check="cgroups", finding=Finding.OK, found="version 2")
+    legacy = (machine.files.sys / "fs/cgroup/memory").is_dir() or (machine.files.sys / "fs/cgroup/cpu").is_dir()
+    found = "version 1" if legacy else "not mounted"
+    return Result(
+        check="cgroups",
+        finding=Finding.WARN,
+        found=found,
+        limits="VMs share CPU time without weights",
+        advice="boot with the unified hierarchy (systemd's default)",
+    )
+
+
+async def check_init(_machine: Machine) -> Result:
+    if systemd_runs():
+        return Result(check="init", finding=Finding.OK, found="systemd: it keeps the services running")
+    return Result(check="init", finding=Finding.OK, found="no systemd: `houyi up` keeps the services running, but nothing starts it at boot")
+
+
+async def check_nested(machine: Machine) -> Result:
+    _name, flags = machine.files.cpu()
+    where = "inside a VM" if "hypervisor" in flags else "on hardware"
+    return Result(check="machine", finding=Finding.OK, found=f"{where}, {machine.files.cpus()} CPUs, kernel {platform.release()}")
+
+
+async def check_clock(_machine: Machine) -> Result:
+    built = Path(__file__).stat().st_mtime
+    if time.time() < built - 86400:
+        limits = "certificates are judged by it"
+        return Result(
+            check="clock",
+            finding=Finding.FAIL,
+            found="it shows a time before this program was installed",
+            limits=limits,
+            advice="set the clock, run an NTP client",
+        )
+    return Result(check="clock", finding=Finding.OK, found=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
+
+
+CHECKS: tuple[Check, ...] = (
+    check_root,
+    check_nested,
+    check_kvm,
+    check_qemu,
+    check_libvirt,
+    check_tools,
+    check_firmware,
+    check_memory,
+    check_disk,
+    check_hugepages,
+    check_cgroups,
+    check_init,
+    check_clock,
+)
+
+
+async def examine(settings: Settings) -> tuple[Result, ...]:
+    """All checks, in the order of CHECKS."""
+    machine = Machine(settings)
+    return tuple(await asyncio.gather(*(check(machine) for check in CHECKS)))

@@ -1,0 +1,206 @@
+"""The front door: the server, the agent, and the commands of this machine. The only place where the parts are joined."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from houyi.base.config import Settings
+from houyi.cli.app import build_app
+from houyi.cli.output import Format, note, write_data
+from houyi.cli.run import run_app
+
+Output = Annotated[Format, Parameter(name=("--output", "-o"), help="table for people; json or yaml for programs.")]
+
+
+def run() -> None:
+    """What the command `houyi` does; the exit status is as in cli.exits."""
+    sys.exit(run_app(whole_app()))
+
+
+def whole_app() -> App:
+    """The CLI with the commands that act on this machine."""
+    app = build_app()
+    for command in (server, agent, up, down, doctor):
+        app.command(command)
+    app["image"].command(build, name="build")
+    return app
+
+
+def server(
+    *, local_join_file: Annotated[Path | None, Parameter(help="Leave a join token for this machine's own agent here, while it has not joined.")] = None
+) -> None:
+    """Run the control plane in the foreground: the API and the agents' listener, until SIGTERM or Ctrl-C. VMs go on without it."""
+    from houyi.server import serve
+
+    settings = Settings()
+    _run_process(settings, serve(settings, local_join_file))
+
+
+def agent(
+    *,
+    join: Annotated[str, Parameter(help="A join token; visible to others in the list of processes: prefer --join-file.")] = "",
+    join_file: Annotated[Path | None, Parameter(help="A file with a join token.")] = None,
+) -> None:
+    """Run this machine's agent in the foreground, until SIGTERM or Ctrl-C. VMs go on without it. A host that has not joined yet needs a join token once."""
+    settings = Settings()
+    _run_process(settings, _agent(settings, join, join_file))
+
+
+def up(
+    *, detach: Annotated[bool, Parameter(help="Put it in the background and wait until everything answers.")] = False, output: Output = Format.TABLE
+) -> None:
+    """Start the whole platform on this machine: server, agent, and libvirt where nothing else runs it; what dies is started again."""
+    from houyi.base.log import set_up
+    from houyi.local.up import up_detached, up_foreground
+
+    settings = Settings()
+    if not detach:
+        set_up(settings.log.level, settings.log.format)
+        asyncio.run(up_foreground(settings))
+        return
+    result = asyncio.run(up_detached(settings))
+    url = f"http://{settings.server.api_host}:{settings.server.api_port}"
+    if output is not Format.TABLE:
+        write_data({"already": result.already, "running": list(result.running), "logs": result.logs, "url": url}, output)
+        return
+    note(f"{'running already' if result.already else 'started'}: {', '.join(result.running)}; logs in {result.logs}")
+    note(f"API {url}, its documentation {url}/docs; `houyi down` stops it")
+
+
+def down(
+    *,
+    purge: Annotated[bool, Parameter(help="Also remove all data: VMs, images, database, keys, logs.", negative="")] = False,
+    yes: Annotated[bool, Parameter(name=("--yes", "-y"), help="Do not ask before --purge.", negative="")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Stop everything that `houyi up` started on this machine, VMs and networks too. The next `up` starts the VMs again that were wanted running."""
+    from houyi.agent.parting import expect_restart
+    from houyi.cli.asking import confirm
+    from houyi.local.down import take_down
+    from houyi.model.host import Accelerator
+
+    settings = Settings()
+    if purge and not yes:
+        confirm(f"remove all VMs, images and data in {settings.state_dir}?")
+
+    async def take() -> None:
+        from houyi.base.clock import SystemClock
+        from houyi.host.probe.probe import RealProbe, choose_accelerator
+        from houyi.host.real import open_ports
+
+        probe = await choose_accelerator(Accelerator.QEMU.value, 0.0)
+
+        async def ports() -> Any:
+            return await open_ports(settings, SystemClock(), lambda: Accelerator.QEMU, lambda facts: RealProbe(probe, settings.state_dir, facts))
+
+        await take_down(settings, ports, lambda: expect_restart(settings.state_dir / "agent" / "ledger"), note, purge=purge)
+
+    asyncio.run(take())
+    if output is not Format.TABLE:
+        write_data({"down": True, "purged": purge}, output)
+    else:
+        note("down" + (", and all data removed" if purge else "; `houyi up --detach` starts it again"))
+
+
+def doctor(*, output: Output = Format.TABLE) -> None:
+    """Check this machine by trying: KVM, libvirt, QEMU, memory, disk ... and say what limits what. Exit status 1 when something needed is missing."""
+    from houyi.local.doctor import Finding, examine
+
+    results = asyncio.run(examine(Settings()))
+    if output is not Format.TABLE:
+        write_data([{**asdict(result), "finding": result.finding.value} for result in results], output)
+    else:
+        from houyi.cli.output import Column, show_list
+
+        rows = [{**asdict(result), "finding": result.finding.value} for result in results]
+        columns = [Column(name.replace("_", " "), lambda row, name=name: str(row[name])) for name in ("finding", "check", "found", "limits", "advice")]  # type: ignore[misc]
+        show_list(rows, columns, output, empty="nothing checked")
+    if any(result.finding is Finding.FAIL for result in results):
+        sys.exit(1)
+
+
+def build(
+    recipe: Annotated[str, Parameter(help="tiny (busybox, boots in seconds) or debian (whole, with cloud-init).")],
+    /,
+    *,
+    name: Annotated[str, Parameter(help="Import it under this name; by default the recipe's.")] = "",
+    file: Annotated[Path | None, Parameter(help="Only write the image to this file, import nothing.")] = None,
+    public: Annotated[bool, Parameter(help="Let every project use it.")] = True,
+    output: Output = Format.TABLE,
+) -> None:
+    """Build a bootable image out of this machine's Debian packages, and import it. Needs root."""
+    from houyi.cli.image import import_file
+    from houyi.cli.progress import shown
+    from houyi.local.image_build import build_image
+
+    settings = Settings()
+    with shown(f"building {recipe}") as bar:
+        path = asyncio.run(build_image(settings, recipe, lambda share: bar.update(share, "building"), file))
+    if file is None:
+        import_file(path, name or recipe, os_hint=recipe, public=public, form=output)
+    elif output is not Format.TABLE:
+        write_data({"file": str(path)}, output)
+    else:
+        note(f"built {path}")
+
+
+def _run_process(settings: Settings, main: Coroutine[Any, Any, None]) -> None:
+    """Run a process of the platform under uvloop until it is told to stop."""
+    import uvloop
+
+    from houyi.base.log import set_up
+
+    set_up(settings.log.level, settings.log.format)
+    with suppress(asyncio.CancelledError):
+        uvloop.run(_until_signal(main))
+
+
+async def _until_signal(main: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(main)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    await task
+
+
+async def _agent(settings: Settings, join: str, join_file: Path | None) -> None:
+    """Join if need be, open the machine as soon as libvirt answers, and go."""
+    from houyi.agent.agent import join_platform, run_agent
+    from houyi.base.clock import SystemClock
+    from houyi.base.ids import RandomIds
+    from houyi.base.log import get_log
+    from houyi.host.probe.probe import RealProbe, choose_accelerator
+    from houyi.host.real import open_ports
+    from houyi.model.errors import Unavailable
+
+    log, clock = get_log(__name__), SystemClock()
+    token = join or (await asyncio.to_thread(join_file.read_text) if join_file is not None and join_file.exists() else "")
+    if token:
+        await join_platform(settings, token.strip(), clock, settings.agent.host_name or _short_name())
+    probe = await choose_accelerator(settings.agent.accelerator, settings.agent.probe_seconds)
+    while True:
+        try:
+            ports = await open_ports(settings, clock, lambda: probe.accelerator, lambda facts: RealProbe(probe, settings.state_dir, facts))
+            break
+        except Unavailable as away:
+            log.warning("libvirt_away", detail=away.detail)
+            await clock.sleep(1.0)
+    try:
+        await run_agent(settings, ports, clock, RandomIds())
+    finally:
+        await ports.close()
+
+
+def _short_name() -> str:
+    """This machine's name as an RFC 1123 label, by which its host is known unless the settings say otherwise."""
+    label = "".join(c if c.isascii() and c.isalnum() else "-" for c in socket.gethostname().split(".")[0].lower()).strip("-")
+    return label[:63] or f"host-{os.getpid()}"
