@@ -12,7 +12,7 @@ from houyi.base.config import Settings
 from houyi.base.log import get_log
 from houyi.host.port import Ports
 from houyi.host.shell import start
-from houyi.local.processes import PidFile, end
+from houyi.local.processes import PidFile, end, until
 from houyi.local.programs import LIBVIRT_SOCKET, answers_unix, programs, systemd_runs
 from houyi.local.supervisor import END_SECONDS, Program, foreign
 from houyi.local.up import check_root, make_folders, supervisor_file
@@ -23,8 +23,8 @@ log = get_log(__name__)
 
 GRACE_SECONDS = 15.0
 """What guests get to shut down before they are powered off."""
-LOOK_SECONDS = 0.3
 LIBVIRT_SECONDS = 20.0
+_ON = frozenset({VmState.RUNNING, VmState.PAUSED, VmState.STOPPING})
 _LIBVIRT = ("libvirtd", "virtlogd")
 
 OpenPorts = Callable[[], Awaitable[Ports]]
@@ -103,28 +103,24 @@ async def _have_libvirt(settings: Settings) -> list[Program]:
             process = await start(program.argv, log=settings.log_dir / f"{program.name}.log")
             PidFile(settings.run_dir / f"{program.name}.pid").write(process.pid)
             started.append(program)
-            deadline = asyncio.get_running_loop().time() + LIBVIRT_SECONDS
-            while not await program.ready() and asyncio.get_running_loop().time() < deadline:
-                await asyncio.sleep(LOOK_SECONDS)
+            await until(program.ready, LIBVIRT_SECONDS)
     return started
 
 
 async def _stop_vms(ports: Ports, tell: Tell) -> None:
-    on = {VmState.RUNNING, VmState.PAUSED, VmState.STOPPING, VmState.CRASHED}
-
-    async def running() -> list[str]:
-        return [vm_id for vm_id, domain in (await ports.machine.observe()).items() if domain.state in on and domain.started_at]
-
     vms = await ports.machine.observe()
-    asked = [vm_id for vm_id, domain in vms.items() if domain.state in on]
+    asked = [vm_id for vm_id, domain in vms.items() if domain.state in _ON]
     for vm_id in asked:
         tell(f"stopping VM {vm_id}")
         try:
             await ports.machine.shutdown(vm_id)
         except HouyiError as error:
             log.info("shutdown_not_heard", vm=vm_id, code=error.code)
-    deadline = asyncio.get_running_loop().time() + GRACE_SECONDS
-    while await running() and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(LOOK_SECONDS)
-    for vm_id in asked:
+
+    async def off() -> bool:
+        now = await ports.machine.observe()
+        return not any(now[vm_id].state in _ON for vm_id in asked if vm_id in now)
+
+    await until(off, GRACE_SECONDS)
+    for vm_id in vms:
         await ports.machine.destroy(vm_id)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,18 @@ class PidFile:
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
+
+
+LOOK_SECONDS = 0.1
+
+
+async def until(true: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+    """Look again and again until it is true; False: it is not after `seconds`. For what has no event to wait for, such as other programs' sockets."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not (found := await true()) and loop.time() < deadline:
+        await asyncio.sleep(LOOK_SECONDS)
+    return found
 
 
 async def wait_end(known: Known, seconds: float | None = None) -> bool:

@@ -4,14 +4,13 @@ absent -> starting -> running -> (died) -> waiting -> starting ...
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from houyi.base.log import get_log
 from houyi.host.shell import start
-from houyi.local.processes import Known, PidFile, end, look_up, wait_end
+from houyi.local.processes import Known, PidFile, end, look_up, until, wait_end
 from houyi.model.errors import HouyiError
 
 log = get_log(__name__)
@@ -22,7 +21,6 @@ STEADY_SECONDS = 30.0
 """A program that ran this long begins again at the first delay."""
 READY_SECONDS = 30.0
 """How long the next program waits for this one to be ready; then it is started all the same, since all of them can wait."""
-READY_LOOK_SECONDS = 0.1
 LOG_BYTES_MAX = 16 << 20
 """A log beyond this is moved aside when its program is started; one old one is kept."""
 END_SECONDS = 15.0
@@ -55,7 +53,7 @@ class Supervisor:
         try:
             for program in self._programs:
                 tasks.append(asyncio.create_task(self._keep(program), name=f"keep-{program.name}"))
-                await self._until_ready(program)
+                await until(program.ready, READY_SECONDS)
             log.info("all_started")
             await asyncio.gather(*tasks)
         finally:
@@ -67,12 +65,6 @@ class Supervisor:
                 if known is not None:
                     await end(known, END_SECONDS)
                 self.pid_file(program).remove()
-
-    async def _until_ready(self, program: Program) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(READY_SECONDS):
-                while not await program.ready():
-                    await asyncio.sleep(READY_LOOK_SECONDS)
 
     async def _keep(self, program: Program) -> None:
         tries = 0

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from houyi.base.config import Settings
 from houyi.base.log import get_log
 from houyi.host.shell import start
-from houyi.local.processes import PidFile
+from houyi.local.processes import PidFile, until
 from houyi.local.programs import programs
-from houyi.local.supervisor import READY_LOOK_SECONDS, Supervisor
+from houyi.local.supervisor import Supervisor
 from houyi.model.errors import Failed, Forbidden
 
 log = get_log(__name__)
@@ -82,11 +82,12 @@ async def up_detached(settings: Settings) -> Up:
     if not already:
         await start((sys.executable, "-m", "houyi", "up"), log=settings.log_dir / "supervisor.log")
     wanted = programs(settings)
+
+    async def whole() -> bool:
+        return not await _missing(settings)
+
+    await until(whole, UP_SECONDS)
     missing = await _missing(settings)
-    deadline = asyncio.get_running_loop().time() + UP_SECONDS
-    while missing and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(READY_LOOK_SECONDS)
-        missing = await _missing(settings)
     if missing:
         words = last_words(settings, missing[0])
         raise Failed("up_failed", f"{missing[0]} does not answer after {UP_SECONDS:g} s; the end of {settings.log_dir}/{missing[0]}.log:\n{words}")

@@ -3,14 +3,39 @@
 import asyncio
 import platform
 import socket
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from houyi import __version__
-from houyi.host.libvirt.facts import LibvirtFacts
 from houyi.host.probe.kvm import probe_kvm
 from houyi.host.probe.machine import MachineFiles, disk_gib
 from houyi.model.errors import HouyiError
 from houyi.model.host import Accelerator, AcceleratorProbe, HostFacts, HostLoad
+
+
+class Capabilities(Protocol):
+    """What a hypervisor says that it can do with one accelerator."""
+
+    @property
+    def libvirt_version(self) -> str: ...
+    @property
+    def qemu_version(self) -> str: ...
+    @property
+    def machine_types(self) -> Sequence[str]: ...
+    @property
+    def firmwares(self) -> Sequence[str]: ...
+    @property
+    def cpu_features(self) -> Sequence[str]: ...
+
+
+class Hypervisor(Protocol):
+    """Whom to ask for it; host/libvirt/facts.py is one."""
+
+    @property
+    def connected(self) -> bool: ...
+    async def capabilities(self, accelerator: Accelerator) -> Capabilities: ...
+    async def running(self) -> int: ...
 
 
 async def choose_accelerator(forced: str, seconds: float) -> AcceleratorProbe:
@@ -21,7 +46,7 @@ async def choose_accelerator(forced: str, seconds: float) -> AcceleratorProbe:
 
 
 class RealProbe:
-    def __init__(self, accelerator: AcceleratorProbe, state_dir: Path, libvirt: LibvirtFacts, files: MachineFiles | None = None) -> None:
+    def __init__(self, accelerator: AcceleratorProbe, state_dir: Path, libvirt: Hypervisor, files: MachineFiles | None = None) -> None:
         self._accelerator = accelerator
         self._state_dir = state_dir
         self._libvirt = libvirt
@@ -47,9 +72,9 @@ class RealProbe:
             numa_nodes=files.numa_nodes(),
             hugepages=files.hugepages(),
             accelerator=self._accelerator,
-            cpu_features=capabilities.cpu_features,
-            machine_types=capabilities.machine_types,
-            firmwares=capabilities.firmwares,
+            cpu_features=tuple(capabilities.cpu_features),
+            machine_types=tuple(capabilities.machine_types),
+            firmwares=tuple(capabilities.firmwares),
         )
 
     async def load(self) -> HostLoad:

@@ -1,9 +1,7 @@
-"""The front door: the server, the agent, and the commands of this machine. The only place where the parts are joined."""
+"""The command `houyi`: the CLI, and the commands that act on this machine. Heavy things are imported by the command that needs them."""
 
 import asyncio
-import os
 import signal
-import socket
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -39,7 +37,7 @@ def server(
     *, local_join_file: Annotated[Path | None, Parameter(help="Leave a join token for this machine's own agent here, while it has not joined.")] = None
 ) -> None:
     """Run the control plane in the foreground: the API and the agents' listener, until SIGTERM or Ctrl-C. VMs go on without it."""
-    from houyi.server import serve
+    from houyi.main.server import serve
 
     settings = Settings()
     _run_process(settings, serve(settings, local_join_file))
@@ -51,8 +49,10 @@ def agent(
     join_file: Annotated[Path | None, Parameter(help="A file with a join token.")] = None,
 ) -> None:
     """Run this machine's agent in the foreground, until SIGTERM or Ctrl-C. VMs go on without it. A host that has not joined yet needs a join token once."""
+    from houyi.main.agent import host
+
     settings = Settings()
-    _run_process(settings, _agent(settings, join, join_file))
+    _run_process(settings, host(settings, join, join_file))
 
 
 def up(
@@ -83,28 +83,14 @@ def down(
     output: Output = Format.TABLE,
 ) -> None:
     """Stop everything that `houyi up` started on this machine, VMs and networks too. The next `up` starts the VMs again that were wanted running."""
-    from houyi.agent.parting import expect_restart
     from houyi.cli.asking import confirm
-    from houyi.local.down import take_down
-    from houyi.model.host import Accelerator
+    from houyi.main.agent import take_host_down
 
     settings = Settings()
     if purge and not yes:
         confirm(f"remove all VMs, images and data in {settings.state_dir}?")
 
-    async def take() -> None:
-        from houyi.base.clock import SystemClock
-        from houyi.host.probe.probe import RealProbe, choose_accelerator
-        from houyi.host.real import open_ports
-
-        probe = await choose_accelerator(Accelerator.QEMU.value, 0.0)
-
-        async def ports() -> Any:
-            return await open_ports(settings, SystemClock(), lambda: Accelerator.QEMU, lambda facts: RealProbe(probe, settings.state_dir, facts))
-
-        await take_down(settings, ports, lambda: expect_restart(settings.state_dir / "agent" / "ledger"), note, purge=purge)
-
-    asyncio.run(take())
+    asyncio.run(take_host_down(settings, note, purge=purge))
     if output is not Format.TABLE:
         write_data({"down": True, "purged": purge}, output)
     else:
@@ -170,37 +156,3 @@ async def _until_signal(main: Coroutine[Any, Any, None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
     await task
-
-
-async def _agent(settings: Settings, join: str, join_file: Path | None) -> None:
-    """Join if need be, open the machine as soon as libvirt answers, and go."""
-    from houyi.agent.agent import join_platform, run_agent
-    from houyi.base.clock import SystemClock
-    from houyi.base.ids import RandomIds
-    from houyi.base.log import get_log
-    from houyi.host.probe.probe import RealProbe, choose_accelerator
-    from houyi.host.real import open_ports
-    from houyi.model.errors import Unavailable
-
-    log, clock = get_log(__name__), SystemClock()
-    token = join or (await asyncio.to_thread(join_file.read_text) if join_file is not None and join_file.exists() else "")
-    if token:
-        await join_platform(settings, token.strip(), clock, settings.agent.host_name or _short_name())
-    probe = await choose_accelerator(settings.agent.accelerator, settings.agent.probe_seconds)
-    while True:
-        try:
-            ports = await open_ports(settings, clock, lambda: probe.accelerator, lambda facts: RealProbe(probe, settings.state_dir, facts))
-            break
-        except Unavailable as away:
-            log.warning("libvirt_away", detail=away.detail)
-            await clock.sleep(1.0)
-    try:
-        await run_agent(settings, ports, clock, RandomIds())
-    finally:
-        await ports.close()
-
-
-def _short_name() -> str:
-    """This machine's name as an RFC 1123 label, by which its host is known unless the settings say otherwise."""
-    label = "".join(c if c.isascii() and c.isalnum() else "-" for c in socket.gethostname().split(".")[0].lower()).strip("-")
-    return label[:63] or f"host-{os.getpid()}"

@@ -1,0 +1,63 @@
+"""The agent put together: identity, the accelerator by trial, the real machine. And the machine alone, for `houyi down`."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from houyi.agent.agent import join_platform, run_agent
+from houyi.agent.parting import expect_restart
+from houyi.base.clock import SystemClock
+from houyi.base.config import Settings
+from houyi.base.ids import RandomIds
+from houyi.base.log import get_log
+from houyi.host.port import Ports
+from houyi.host.probe.probe import RealProbe, choose_accelerator
+from houyi.host.real import open_ports
+from houyi.local.down import take_down
+from houyi.model.errors import Unavailable
+from houyi.model.host import Accelerator, AcceleratorProbe
+
+log = get_log(__name__)
+
+
+async def host(settings: Settings, join: str, join_file: Path | None) -> None:
+    """Join if need be, open the machine as soon as libvirt answers, and go."""
+
+    clock = SystemClock()
+    token = join or (await asyncio.to_thread(join_file.read_text) if join_file is not None and join_file.exists() else "")
+    if token:
+        await join_platform(settings, token.strip(), clock, settings.agent.host_name or _short_name())
+    probe = await choose_accelerator(settings.agent.accelerator, settings.agent.probe_seconds)
+    while True:
+        try:
+            ports = await _open(settings, probe)
+            break
+        except Unavailable as away:
+            log.warning("libvirt_away", detail=away.detail)
+            await clock.sleep(1.0)
+    try:
+        await run_agent(settings, ports, clock, RandomIds())
+    finally:
+        await ports.close()
+
+
+async def take_host_down(settings: Settings, tell: Callable[[str], None], *, purge: bool) -> None:
+    """`houyi down` on this machine: no VM is started there, so the accelerator does not matter and nothing is tried."""
+    anything = AcceleratorProbe(accelerator=Accelerator.QEMU, verdict="forced", reason="only stopping")
+
+    async def ports() -> Ports:
+        return await _open(settings, anything)
+
+    await take_down(settings, ports, lambda: expect_restart(settings.state_dir / "agent" / "ledger"), tell, purge=purge)
+
+
+async def _open(settings: Settings, probe: AcceleratorProbe) -> Ports:
+    return await open_ports(settings, SystemClock(), lambda: probe.accelerator, lambda facts: RealProbe(probe, settings.state_dir, facts))
+
+
+def _short_name() -> str:
+    """This machine's name as an RFC 1123 label, by which its host is known unless the settings say otherwise."""
+    label = "".join(c if c.isascii() and c.isalnum() else "-" for c in socket.gethostname().split(".")[0].lower()).strip("-")
+    return label[:63] or f"host-{os.getpid()}"
