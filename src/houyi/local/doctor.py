@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class Machine:
     """What the checks look at."""
 
     settings: Settings
-    files: MachineFiles = MachineFiles()
+    files: MachineFiles = field(default_factory=MachineFiles)
 
 
 Check = Callable[[Machine], Awaitable[Result]]

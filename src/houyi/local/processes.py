@@ -60,7 +60,7 @@ async def until(true: Callable[[], Awaitable[bool]], seconds: float) -> bool:
     """Look again and again until it is true; False: it is not after `seconds`. For what has no event to wait for, such as other programs' sockets."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    while not (found := await true()) and loop.time() < deadline:
+    while not (found := await true()) and loop.time() < deadline:  # noqa: ASYNC110 - there is no event
         await asyncio.sleep(LOOK_SECONDS)
     return found
 

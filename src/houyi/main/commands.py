@@ -15,6 +15,7 @@ from houyi.base.config import Settings
 from houyi.cli.app import build_app
 from houyi.cli.output import Format, note, write_data
 from houyi.cli.run import run_app
+from houyi.cli.session import OPTIONS, Options
 
 Output = Annotated[Format, Parameter(name=("--output", "-o"), help="table for people; json or yaml for programs.")]
 
@@ -83,12 +84,12 @@ def down(
     output: Output = Format.TABLE,
 ) -> None:
     """Stop everything that `houyi up` started on this machine, VMs and networks too. The next `up` starts the VMs again that were wanted running."""
-    from houyi.cli.asking import confirm
+    from houyi.cli.asking import sure
     from houyi.main.agent import take_host_down
 
     settings = Settings()
-    if purge and not yes:
-        confirm(f"remove all VMs, images and data in {settings.state_dir}?")
+    if purge:
+        sure(f"remove all VMs, images and data in {settings.state_dir}?", yes)
 
     asyncio.run(take_host_down(settings, note, purge=purge))
     if output is not Format.TABLE:
@@ -121,20 +122,21 @@ def build(
     name: Annotated[str, Parameter(help="Import it under this name; by default the recipe's.")] = "",
     file: Annotated[Path | None, Parameter(help="Only write the image to this file, import nothing.")] = None,
     public: Annotated[bool, Parameter(help="Let every project use it.")] = True,
-    output: Output = Format.TABLE,
+    options: Options = OPTIONS,
 ) -> None:
     """Build a bootable image out of this machine's Debian packages, and import it. Needs root."""
-    from houyi.cli.image import import_file
+    from houyi.cli.image import import_image
     from houyi.cli.progress import shown
     from houyi.local.image_build import build_image
+    from houyi.model.image import DiskFormat
 
     settings = Settings()
     with shown(f"building {recipe}") as bar:
         path = asyncio.run(build_image(settings, recipe, lambda share: bar.update(share, "building"), file))
     if file is None:
-        import_file(path, name or recipe, os_hint=recipe, public=public, form=output)
-    elif output is not Format.TABLE:
-        write_data({"file": str(path)}, output)
+        import_image(name or recipe, file=path, format=DiskFormat.QCOW2, os=recipe, public=public, options=options)
+    elif options.output is not Format.TABLE:
+        write_data({"file": str(path)}, options.output)
     else:
         note(f"built {path}")
 
