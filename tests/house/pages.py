@@ -4,13 +4,11 @@ Write them anew:  PYTHONPATH=src:tests python -m house.pages
 """
 
 import ast
-import importlib
-import importlib.util
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from cyclopts import App
 from pydantic import BaseModel
@@ -18,9 +16,9 @@ from pydantic.fields import FieldInfo
 
 from house.tree import ROOT, Module, dotted, modules
 from houyi.base.config import Settings
-from houyi.cli.app import build_app
 from houyi.cli.credentials import TOKEN_VARIABLE, URL_VARIABLE
 from houyi.cli.exits import EXIT_CODES, INTERRUPTED, USAGE
+from houyi.main.commands import whole_app
 from houyi.model import errors
 
 NEW = "Generated from the code by `PYTHONPATH=src:tests python -m house.pages`; a test compares. Do not edit."
@@ -136,10 +134,8 @@ def errors_page() -> str:
 
 
 def command_tree() -> App:
-    """The whole tree, with the commands that act on this machine once the front door is there."""
-    if importlib.util.find_spec("houyi.main") is not None:
-        return cast(App, importlib.import_module("houyi.main").app)
-    return build_app()
+    """The whole tree, with the commands that act on this machine."""
+    return whole_app()
 
 
 def cli_page() -> str:

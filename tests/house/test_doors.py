@@ -46,8 +46,12 @@ def module_of(text: str) -> Module:
     return Module("planted", ROOT / "planted.py", text, ast.parse(text))
 
 
+STARTS_PROCESSES = {"host.shell", "host.probe.kvm_trial"}
+"""The trial is a program of its own, started by the shell; it forks so that a virtual CPU that hangs in the kernel hangs only its child."""
+
+
 def test_processes_are_started_only_by_the_shell() -> None:
-    assert [found for module in modules() if module.name != "host.shell" for found in process_starts(module)] == []
+    assert [found for module in modules() if module.name not in STARTS_PROCESSES for found in process_starts(module)] == []
 
 
 @pytest.mark.parametrize(
