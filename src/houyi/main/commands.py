@@ -6,6 +6,7 @@ import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ def run() -> None:
     sys.exit(run_app(whole_app()))
 
 
+@cache
 def whole_app() -> App:
     """The CLI with the commands that act on this machine."""
     app = build_app()
