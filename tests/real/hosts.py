@@ -57,7 +57,9 @@ def remove_leftovers() -> None:
 
 
 class PrivateHost:
-    def __init__(self) -> None:
+    """`daemons=False`: a machine on which nothing runs yet."""
+
+    def __init__(self, *, daemons: bool = True) -> None:
         remove_leftovers()
         self.folder = ROOM / f"{PREFIX}{os.getpid()}-{next(_numbers)}"
         self.folder.mkdir(mode=0o755)
@@ -71,8 +73,9 @@ class PrivateHost:
         try:
             self._wait((self.folder / "ready").exists, "the namespaces")
             (self.init_pid,) = _children(self._holder.pid)
-            self.start_daemon("virtlogd", self.folder / "run/libvirt/virtlogd-sock")
-            self.start_daemon("libvirtd", self.socket)
+            if daemons:
+                self.start_daemon("virtlogd", self.folder / "run/libvirt/virtlogd-sock")
+                self.start_daemon("libvirtd", self.socket)
         except BaseException:
             self.close()
             raise

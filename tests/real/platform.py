@@ -1,0 +1,133 @@
+"""The whole platform as its user runs it: `houyi up` and the CLI, as programs, on a private host on which nothing runs at first."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from house.tree import ROOT
+from real.hosts import PrivateHost
+
+T = TypeVar("T")
+
+KINDS = {
+    "supervisor": re.compile(r"(-m houyi|bin/houyi) .*\bup\b"),
+    "server": re.compile(r"(-m houyi|bin/houyi) server\b"),
+    "agent": re.compile(r"(-m houyi|bin/houyi) agent\b"),
+    "libvirtd": re.compile(r"^(\S*/)?libvirtd\b"),
+    "virtlogd": re.compile(r"^(\S*/)?virtlogd\b"),
+    "dnsmasq": re.compile(r"^(\S*/)?dnsmasq\b"),
+    "qemu": re.compile(r"^(\S*/)?qemu-system"),
+}
+"""How processes are told apart by their command lines."""
+
+
+class Platform:
+    def __init__(self, host: PrivateHost) -> None:
+        self.host = host
+        self.state, self.run, self.log = (host.folder / "houyi" / name for name in ("state", "run", "log"))
+        self.environment = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(host.folder / "home"),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(ROOT / "src"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOUYI_STATE_DIR": str(self.state),
+            "HOUYI_RUN_DIR": str(self.run),
+            "HOUYI_LOG_DIR": str(self.log),
+            "HOUYI_AGENT__TCG_TB_SIZE_MIB": "16",
+            "HOUYI_SERVER__DISK_KEPT_MIB": "64",
+        }
+
+    def houyi(self, *words: str, code: int | None = 0, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run the CLI on the host; `code` is the exit status that it must have (None: any)."""
+        inside = ["nsenter", "--target", str(self.host.init_pid), "--net", "--mount", "--pid"]
+        environment = [f"{name}={value}" for name, value in self.environment.items()]
+        argv = [*inside, "env", "-i", *environment, sys.executable, "-m", "houyi", *words]
+        # Files, not pipes: what goes on in the background must not hold them open.
+        with (self.host.folder / "out").open("w+") as out, (self.host.folder / "err").open("w+") as err:
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=seconds, check=False)
+            texts = [file.seek(0) or file.read() for file in (out, err)]
+        ended = subprocess.CompletedProcess(words, done.returncode, *texts)
+        assert code is None or ended.returncode == code, f"houyi {' '.join(words)}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}\n{self.logs()}"
+        return ended
+
+    def ask(self, *words: str) -> Any:
+        """What a command prints as JSON."""
+        return json.loads(self.houyi(*words, "-o", "json").stdout)
+
+    def try_ask(self, *words: str) -> Any:
+        """As `ask`; None when the command fails."""
+        ended = self.houyi(*words, "-o", "json", code=None)
+        return json.loads(ended.stdout) if ended.returncode == 0 else None
+
+    def processes(self) -> dict[int, str]:
+        """pid (on the host) -> command line, of every process of the host except its first and what that starts."""
+        found = {}
+        for entry in Path(f"/proc/{self.host.init_pid}/root/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != 1:
+                try:
+                    words = (entry / "cmdline").read_bytes().decode().split("\0")
+                except OSError:
+                    continue
+                line = " ".join(words).strip()
+                if line and not line.startswith("sleep "):
+                    found[int(entry.name)] = line
+        return found
+
+    def pids(self, kind: str) -> tuple[int, ...]:
+        return tuple(sorted(pid for pid, line in self.processes().items() if KINDS[kind].search(line)))
+
+    def pid(self, kind: str) -> int:
+        """Of the one process of that kind; libvirt's dnsmasq has a child of the same name, the first counts."""
+        found = self.pids(kind)
+        assert found, (kind, self.processes())
+        return found[0]
+
+    def kill(self, kind: str) -> int:
+        """kill -9; returns who it was."""
+        pid = self.pid(kind)
+        self.host.inside("kill", "-9", str(pid))
+        return pid
+
+    def until(self, look: Callable[[], T], right: Callable[[T], bool] = bool, seconds: float = 60) -> T:
+        end = time.monotonic() + seconds
+        while True:
+            seen = look()
+            if right(seen):
+                return seen
+            assert time.monotonic() < end, f"still {seen!r} after {seconds} s\n{self.logs()}"
+            time.sleep(0.25)
+
+    def vm(self, name: str) -> dict[str, Any]:
+        found = self.try_ask("vm", "show", name)
+        return found if isinstance(found, dict) else {}
+
+    def bridges(self) -> list[str]:
+        return [link["ifname"] for link in json.loads(self.host.inside("ip", "-json", "link", "show", "type", "bridge"))]
+
+    def rules(self) -> str:
+        """nftables as a whole (iptables-nft's are in it)."""
+        return self.host.inside("nft", "list", "ruleset").strip()
+
+    def mounts(self) -> list[str]:
+        lines = Path(f"/proc/{self.host.init_pid}/mountinfo").read_text().splitlines()
+        return sorted(line.split()[4] for line in lines)
+
+    def logs(self) -> str:
+        """The end of each log, for messages."""
+        return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in sorted(self.log.glob("*.log")))
+
+
+def platform() -> Iterator[Platform]:
+    host = PrivateHost(daemons=False)
+    try:
+        os.makedirs(host.folder / "home", exist_ok=True)
+        yield Platform(host)
+    finally:
+        host.close()

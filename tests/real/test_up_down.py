@@ -1,0 +1,153 @@
+"""`houyi up` and `houyi down` on a machine without systemd on which nothing runs: a VM from one command, every kill -9 healed, nothing left behind.
+
+The tests share one machine and follow each other; each can also be run alone, since `up` is asked for again by all of them.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from real.platform import Platform, platform
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(420)]
+
+NAME = "hello"
+HEAL_SECONDS = 45
+"""Far above what healing takes: the lease of a host (15 s) and a busy machine are in it."""
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Platform]:
+    yield from platform()
+
+
+@pytest.fixture
+def up(machine: Platform) -> Platform:
+    machine.houyi("up", "--detach")
+    machine.until(lambda: ready_hosts(machine), lambda names: len(names) == 1)
+    return machine
+
+
+@pytest.fixture
+def hello(up: Platform, tiny_image: Path) -> Platform:
+    if "tiny" not in {image["name"] for image in up.ask("image", "list")["items"]}:
+        up.houyi("image", "import", "tiny", "--file", str(tiny_image))
+    if not up.vm(NAME):
+        up.houyi("vm", "create", NAME, "--image", "tiny", "--vcpus", "1", "--memory", "128M", "--disk", "1G")
+    up.until(lambda: answers(up), seconds=120)
+    return up
+
+
+def ready_hosts(machine: Platform) -> list[str]:
+    hosts = machine.try_ask("host", "list")
+    return [host["name"] for host in hosts["items"] if host["state"] == "ready"] if hosts else []
+
+
+def answers(machine: Platform) -> bool:
+    """Whether the guest is on and its agent has answered."""
+    vm = machine.vm(NAME)
+    return vm.get("state") == "running" and vm.get("guest_agent") == "connected"
+
+
+def test_up_makes_a_host_that_says_why_it_does_not_use_kvm(up: Platform) -> None:
+    (name,) = ready_hosts(up)
+    accelerator = up.ask("host", "show", name)["facts"]["accelerator"]
+    assert accelerator["accelerator"] in {"kvm", "qemu"}
+    assert (accelerator["accelerator"] == "kvm") == (accelerator["verdict"] in {"native", "slow"})
+    assert accelerator["reason"]
+    for kind in ("supervisor", "server", "agent", "libvirtd", "virtlogd"):
+        assert len(up.pids(kind)) == 1, (kind, up.processes())
+
+
+def test_a_second_up_finds_the_first(up: Platform) -> None:
+    before = up.processes()
+    done = up.houyi("up", "--detach")
+    assert up.processes() == before
+    assert re.search(r"already|running", done.stdout + done.stderr)
+
+
+def test_secrets_are_private(up: Platform) -> None:
+    open_to_others = [path for path in up.state.rglob("*") if re.search(r"token|\.key$", path.name) and path.is_file() and path.stat().st_mode & 0o077]
+    assert open_to_others == []
+    token = (up.state / "admin.token").read_text().strip()
+    assert token not in up.logs()
+    assert not any(token in line or "hyj_" in line for line in up.processes().values())
+
+
+def test_a_guest_outlives_every_kill(hello: Platform) -> None:
+    qemu = hello.pid("qemu")
+    for kind in ("server", "agent", "libvirtd", "virtlogd"):
+        killed = hello.kill(kind)
+        hello.until(lambda kind=kind, killed=killed: hello.pids(kind), lambda pids, killed=killed: len(pids) == 1 and pids[0] != killed, HEAL_SECONDS)
+        hello.until(lambda: ready_hosts(hello), bool, HEAL_SECONDS)
+        hello.until(lambda: answers(hello), bool, HEAL_SECONDS)
+        assert hello.pids("qemu") == (qemu,), kind
+    hello.houyi("vm", "pause", NAME)
+    hello.houyi("vm", "resume", NAME)
+    assert hello.pids("qemu") == (qemu,)
+
+
+def test_up_heals_the_death_of_the_supervisor(hello: Platform) -> None:
+    qemu = hello.pid("qemu")
+    supervisor = hello.kill("supervisor")
+    hello.until(lambda: supervisor in hello.processes(), lambda there: not there)
+    hello.houyi("up", "--detach")
+    for kind in ("supervisor", "server", "agent", "libvirtd", "virtlogd"):
+        assert len(hello.pids(kind)) == 1, (kind, hello.processes())
+    hello.until(lambda: answers(hello), bool, HEAL_SECONDS)
+    assert hello.pids("qemu") == (qemu,)
+    for kind in ("server", "agent"):  # the new supervisor has them
+        killed = hello.kill(kind)
+        hello.until(lambda kind=kind, killed=killed: hello.pids(kind), lambda pids, killed=killed: len(pids) == 1 and pids[0] != killed, HEAL_SECONDS)
+
+
+def test_down_leaves_nothing_and_up_brings_back(hello: Platform) -> None:
+    first = hello.ask("vm", "show", NAME)["id"]
+    hello.houyi("down")
+    assert hello.processes() == {}
+    assert [name for name in hello.bridges() if name.startswith(("hy-", "virbr"))] == []
+    assert not re.search(r"hy-|10\.80\.", hello.rules())
+    assert hello.houyi("down").returncode == 0
+    hello.houyi("up", "--detach")
+    hello.until(lambda: answers(hello), bool, 120)
+    assert hello.ask("vm", "show", NAME)["id"] == first
+
+
+@pytest.mark.parametrize("dead", [("supervisor",), ("supervisor", "server", "agent"), ("supervisor", "server", "agent", "libvirtd")])
+def test_down_works_on_what_is_half_dead(hello: Platform, dead: tuple[str, ...]) -> None:
+    for kind in dead:
+        hello.kill(kind)
+    hello.houyi("down")
+    assert hello.processes() == {}
+    assert [name for name in hello.bridges() if name.startswith("hy-")] == []
+
+
+def test_a_pid_file_of_somebody_else_kills_nobody(up: Platform) -> None:
+    """After a reboot the numbers in pid files belong to others."""
+    up.houyi("down")
+    other = int(up.host.inside("sh", "-c", "sleep 321 >/dev/null 2>&1 & echo $!"))
+    up.run.mkdir(parents=True, exist_ok=True)
+    for path in (*up.run.glob("*.pid"), *(up.run / f"{name}.pid" for name in ("supervisor", "server", "agent"))):
+        path.write_text(f"{other}\n")
+    up.houyi("down")
+    up.houyi("up", "--detach")
+    up.houyi("down")
+    assert f"/proc/{other}" in up.host.inside("sh", "-c", f"echo /proc/{other}; kill -0 {other}")
+    up.host.inside("kill", str(other))
+
+
+def test_purge_removes_what_was_made_and_nothing_else(hello: Platform) -> None:
+    keep = hello.host.folder / "etc" / "qemu" / "other.xml"
+    keep.write_text("<!-- somebody else's -->")
+    before = hello.mounts()
+    hello.houyi("down", "--purge")
+    assert hello.processes() == {}
+    for folder in (hello.state, hello.run, hello.log):
+        assert not folder.exists()
+    left = [path for part in ("etc", "lib", "cache", "log") for path in (hello.host.folder / part).rglob("*houyi-*")]
+    assert left == []
+    assert keep.exists()
+    assert hello.mounts() == before
+    assert hello.houyi("down", "--purge").returncode == 0
