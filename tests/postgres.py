@@ -88,10 +88,10 @@ class Postgres:
             self.process.kill()
             self.process.wait()
 
-    def sql(self, *statements: str) -> None:
-        """Outside of any transaction, as the database's administrator."""
+    def sql(self, *statements: str, database: str = "postgres") -> None:
+        """Each in a transaction of its own, as the database's administrator."""
         arguments = [part for statement in statements for part in ("-c", statement)]
-        self._run("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-U", "houyi", "-d", "postgres", *arguments)
+        self._run("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-U", "houyi", "-d", database, *arguments)
 
     @property
     def _data(self) -> Path:

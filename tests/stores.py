@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from houyi.store.store import Store
+from houyi.store.tables import metadata
 from postgres import Postgres, running_postgres
 
 ENGINES = ("sqlite", "postgres")
@@ -45,24 +46,46 @@ def postgres_template(postgres: Postgres) -> str:
     return "template_houyi"
 
 
+def _give_back(server: Postgres, name: str, free: list[str]) -> None:
+    """Empty a database for the next test; one that a failed test has left locked goes."""
+    tables = ", ".join(f'"{table}"' for table in metadata.tables)
+    try:
+        server.sql("SET lock_timeout = '2s'", f"TRUNCATE {tables}", "INSERT INTO counter VALUES ('revision', 0), ('floor', 0)", database=name)
+    except RuntimeError:
+        server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    else:
+        free.append(name)
+
+
+@pytest.fixture(scope="session")
+def free_databases() -> list[str]:
+    """Databases on the PostgreSQL server that nobody uses: emptying one is four times faster than making one."""
+    return []
+
+
 @pytest.fixture
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewUrl]:
-    made: list[tuple[Postgres, str]] = []
+    taken: list[tuple[Postgres, str]] = []
 
     def new(engine: str) -> str:
-        name = f"houyi_{next(_numbers)}"
         if engine == "sqlite":
-            path = tmp_path / f"{name}.db"
+            path = tmp_path / f"houyi_{next(_numbers)}.db"
             shutil.copy(request.getfixturevalue("sqlite_template"), path)
             return f"sqlite:///{path}"
         server: Postgres = request.getfixturevalue("postgres")
-        server.sql(f"CREATE DATABASE {name} TEMPLATE {request.getfixturevalue('postgres_template')} STRATEGY file_copy")
-        made.append((server, name))
+        template: str = request.getfixturevalue("postgres_template")
+        free: list[str] = request.getfixturevalue("free_databases")
+        if free:
+            name = free.pop()
+        else:
+            name = f"houyi_{next(_numbers)}"
+            server.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+        taken.append((server, name))
         return server.url(name)
 
     yield new
-    for server, name in made:
-        server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    for server, name in taken:
+        _give_back(server, name, request.getfixturevalue("free_databases"))
 
 
 @pytest.fixture(params=ENGINES)

@@ -255,8 +255,9 @@ class Store:
         try:
             outcomes = await self._database.write(lambda connection: _commit(connection, batch))
         except Exception as error:
-            log.error("store_write_failed", error=str(error), batch=len(batch))
-            full = any(words in str(error) for words in ("disk is full", "No space left"))
+            causes = _causes(error)
+            log.error("store_write_failed", errors=causes, batch=len(batch))
+            full = any(words in cause for cause in causes for words in ("disk is full", "No space left"))
             outcomes = [_full() if full else _unreachable() for _ in batch]
         self.figures.batches += 1
         newest = self._revision
@@ -352,6 +353,16 @@ def _unreachable() -> Unavailable:
 
 def _full() -> Unavailable:
     return Unavailable("store_disk_full", "the disk of the store is full: make room, then try again")
+
+
+def _causes(error: BaseException) -> list[str]:
+    """First lines, the newest first: when SQLite itself has rolled back, the failure of our own rollback hides why."""
+    causes = []
+    now: BaseException | None = error
+    while now is not None:
+        causes.append(f"{type(now).__name__}: {str(now).partition(chr(10))[0]}")
+        now = now.__cause__ or now.__context__
+    return causes
 
 
 def _is_callers(error: Exception) -> bool:
