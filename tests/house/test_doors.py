@@ -116,3 +116,8 @@ def test_no_mock_patch() -> None:
     """Our own code is never patched: a port has a complete stand-in instead."""
     patching = re.compile(r"mock\." + r"patch|from unittest(\.mock)? import|import unittest|mocker\b")
     assert [str(path.relative_to(ROOT)) for path in files() if path.suffix == ".py" and patching.search(text_of(path)) and path.name != "test_doors.py"] == []
+
+
+def test_no_wait_for() -> None:
+    """Until Python 3.12 `asyncio.wait_for` swallows a cancellation that meets its result, and a loop around it then never ends: use `asyncio.timeout`."""
+    assert [where(module, node) for module in modules() for node, name in calls(module) if name == "asyncio.wait_for"] == []

@@ -113,7 +113,8 @@ class Link:
         connection.chunks[number] = answer
         try:
             await self._send(connection, ImageAsk(request=number, image_id=image_id, offset=offset, length=min(length, CHUNK_BYTES)))
-            return await asyncio.wait_for(answer, ANSWER_SECONDS)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await answer
         except (OSError, websockets.WebSocketException, TimeoutError) as error:
             raise Unavailable("server_away", "the connection to the server was lost while fetching an image") from error
         finally:
@@ -125,7 +126,8 @@ class Link:
         async with connect(url, ssl=self._identity.context(), max_size=MAX_MESSAGE_BYTES, proxy=None, compression=None) as socket:
             connection = _Connection(socket)
             await self._send(connection, Hello(protocol=PROTOCOL, boot_id=facts.boot_id, instance=self._instance, facts=facts))
-            welcome = decode_down(await asyncio.wait_for(socket.recv(decode=False), ANSWER_SECONDS))
+            async with asyncio.timeout(ANSWER_SECONDS):
+                welcome = decode_down(await socket.recv(decode=False))
             if isinstance(welcome, Refused):
                 raise refusal(welcome)
             if not isinstance(welcome, Welcome):
@@ -206,7 +208,8 @@ class Link:
                 return
             everything = False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._reports.news.wait(), self._heartbeat_seconds)
+                async with asyncio.timeout(self._heartbeat_seconds):
+                    await self._reports.news.wait()
                 await asyncio.sleep(COALESCE_SECONDS)
 
     @staticmethod

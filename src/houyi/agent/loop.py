@@ -71,7 +71,8 @@ class Loop:
                     self._wake.clear()
                     await self.look_at_all()
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), self._pass_seconds)
+                        async with asyncio.timeout(self._pass_seconds):
+                            await self._wake.wait()
         finally:
             await self._let_go()
 

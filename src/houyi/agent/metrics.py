@@ -20,7 +20,8 @@ async def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> As
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _REQUEST_SECONDS)
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                head = await reader.readuntil(b"\r\n\r\n")
             if head.startswith((b"GET /metrics ", b"GET /metrics?")):
                 body = generate_latest(registry)
                 status, kind = "200 OK", CONTENT_TYPE_LATEST

@@ -38,7 +38,8 @@ class Hints:
         """Until poked, at most `seconds`. Pokes that came before are not lost."""
         event = self._events.setdefault(topic, asyncio.Event())
         with suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await event.wait()
         event.clear()
 
 

@@ -78,7 +78,8 @@ async def wait_end(known: Known, seconds: float | None = None) -> bool:
         loop = asyncio.get_running_loop()
         loop.add_reader(descriptor, ended.set)
         try:
-            await asyncio.wait_for(ended.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await ended.wait()
         except TimeoutError:
             return False
         finally:

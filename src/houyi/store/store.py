@@ -220,7 +220,8 @@ class Store:
                 break
             news = self._news
             with suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), left)
+                async with asyncio.timeout(left):
+                    await news.wait()
         return self._revision
 
     @property
@@ -293,7 +294,8 @@ class Store:
                         connection = await asyncpg.connect(dsn)
                         await connection.add_listener(CHANNEL, lambda *_: heard.set())
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(heard.wait(), POLL_SECONDS)
+                        async with asyncio.timeout(POLL_SECONDS):
+                            await heard.wait()
                     heard.clear()
                     self._tell(await self._database.read(newest_revision))
                 except Exception as error:

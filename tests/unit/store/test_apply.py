@@ -233,3 +233,14 @@ async def test_the_embedded_store_is_for_its_owner_only(tmp_path: object) -> Non
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}  # type: ignore[attr-defined]
     assert modes == {"new.db": 0o600, "new.db-wal": 0o600, "new.db-shm": 0o600}
     await store.close()
+
+
+async def test_a_store_can_be_closed_at_any_moment(store_url: str) -> None:
+    """Its listener is then connecting, reading or waiting."""
+    for moment in range(12):
+        store = await Store.open(store_url)
+        writing = asyncio.create_task(store.apply([touch("vm", "v", None)]))
+        await asyncio.sleep(moment * 0.002)
+        async with asyncio.timeout(20):
+            await store.close()
+            assert await writing == moment + 1

@@ -114,11 +114,13 @@ class AgentsListener:
             pass
 
     async def _join(self, socket: ServerConnection) -> None:
-        hello = decode_up(only_bytes(await asyncio.wait_for(socket.recv(decode=False), HELLO_SECONDS)))
+        async with asyncio.timeout(HELLO_SECONDS):
+            hello = decode_up(only_bytes(await socket.recv(decode=False)))
         if not isinstance(hello, JoinHello) or hello.protocol != PROTOCOL:
             raise Invalid("protocol_unknown", f"the server speaks protocol {PROTOCOL}: bring both ends to the same version")
         await socket.send(encode(JoinCa(ca_pem=self._authority.pem)))
-        ask = decode_up(only_bytes(await asyncio.wait_for(socket.recv(decode=False), HELLO_SECONDS)))
+        async with asyncio.timeout(HELLO_SECONDS):
+            ask = decode_up(only_bytes(await socket.recv(decode=False)))
         if not isinstance(ask, JoinAsk):
             raise Invalid("link_protocol", "JoinAsk was expected")
         try:

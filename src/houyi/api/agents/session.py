@@ -103,7 +103,8 @@ class Session:
             await self._socket.send(encode(message))
 
     async def _take_hello(self) -> None:
-        hello = decode_up(only_bytes(await asyncio.wait_for(self._socket.recv(decode=False), HELLO_SECONDS)))
+        async with asyncio.timeout(HELLO_SECONDS):
+            hello = decode_up(only_bytes(await self._socket.recv(decode=False)))
         if not isinstance(hello, Hello):
             raise Invalid("link_protocol", "the first message on the link must be Hello")
         if hello.protocol != PROTOCOL:
@@ -165,7 +166,8 @@ class Session:
                 self._sent = desired
                 await self.send(Desired(revision=desired.revision, vms=desired.vms, networks=desired.networks, images=desired.images))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._changed.wait()
 
 
 def only_bytes(data: str | bytes) -> bytes:

@@ -94,7 +94,8 @@ class LibvirtConnection:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._keep())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._opened.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._opened.wait()
 
     async def close(self) -> None:
         if self._task is not None:
