@@ -48,7 +48,7 @@ UP: tuple[Message, ...] = (
     Report(serial=1, load=LOAD, vms=(SEEN,), gone=(VmId("w"),), complete=True, events=(Happening(vm_id=VmId("v"), kind="guest_panic", detail="", at=1.0),)),
     agents.ImageAsk(request=1, image_id=ImageId("i"), offset=0, length=agents.CHUNK_BYTES),
     agents.StreamData(stream=1, data=b"\x1b[A"),
-    agents.JoinAsk(secret="s", name="n", csr_pem="c"),
+    agents.JoinAsk(token_id="t", secret="s", name="n", csr_pem="c"),
 )
 
 

@@ -56,8 +56,9 @@ def documents(vm: DesiredVm, networks: tuple[DesiredNetwork, ...]) -> dict[str, 
 
 
 def _yaml(value: dict[str, Any]) -> bytes:
-    """One key or list item a line however long it is: small guests read it without a YAML library."""
-    return yaml.safe_dump(value, allow_unicode=True, sort_keys=False, width=1 << 20).encode()
+    """One key or list item a line however long it is: small guests read it without a YAML library. ASCII only: PyYAML does not read back
+    all the Unicode line breaks that it writes."""
+    return yaml.safe_dump(value, sort_keys=False, width=1 << 20).encode()
 
 
 def iso(contents: Mapping[str, bytes]) -> bytes:
