@@ -17,6 +17,8 @@ class Counts:
         self.vms = Gauge("houyi_agent_vms", "VMs on this host by state", ["state"], registry=self.registry)
         self._steps = Histogram("houyi_agent_step_seconds", "Duration of the steps of a VM's life", ["step"], registry=self.registry)
 
+        self.failures = Counter("houyi_agent_step_failures", "Steps that failed for good", ["step", "code"], registry=self.registry)
+
     def step(self, name: str) -> Timer:
         return self._steps.labels(name).time()
 

@@ -26,7 +26,8 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._vms = folder / "vms"
-        self._vms.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # user data of VMs is in it
+        self._vms.mkdir(mode=0o700, exist_ok=True)
         self._desired = self._read_desired()
         self._memories = self._read_memories()
 

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 from houyi.base.log import get_log
 from houyi.host.port import Ports
-from houyi.model.errors import Unavailable
+from houyi.model.errors import HouyiError, Unavailable
 from houyi.model.ids import ImageId, VmId
 from houyi.model.image import DesiredImage
 from houyi.model.network import DesiredNetwork
@@ -13,10 +14,15 @@ from houyi.model.vm import DesiredVm
 from houyi.planning.lifecycle import Memory, Step
 from houyi.wire.agents import Desired
 
+T = TypeVar("T")
+
 log = get_log(__name__)
 
 STARTS_AT_ONCE = 4
 """More at once make each start slower, and the slowest is what users wait for."""
+
+FETCHES_AT_ONCE = 2
+"""More share the same line and disk, and each would be ready later."""
 
 ReadImage = Callable[[ImageId, int, int], Awaitable[bytes]]
 """(image, offset, length) -> bytes, from the server."""
@@ -29,6 +35,7 @@ class Steps:
         self._read_image = read_image
         self._desired = desired
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._slots = asyncio.Semaphore(FETCHES_AT_ONCE)
         self._fetches: dict[ImageId, asyncio.Task[None]] = {}
         self._tells: dict[ImageId, dict[VmId, Tell]] = {}
         self._network_locks: dict[str, asyncio.Lock] = {}
@@ -41,8 +48,7 @@ class Steps:
                 await self._fetch(vm, tell)
             case Step.ENSURE_NETWORKS:
                 for network in self._networks_of(vm):
-                    async with self._network_locks.setdefault(network.id, asyncio.Lock()):
-                        await self._ports.networks.ensure(network)
+                    await self._ensure(network)
             case Step.CREATE_DISK:
                 await disks.create_disk(vm, self._image_of(vm))
             case Step.WRITE_SEED:
@@ -69,19 +75,22 @@ class Steps:
 
     async def tidy(self, desired: Desired, memories: Mapping[VmId, Memory]) -> None:
         """Bring networks up to date that some VM here is on (their reservations may have changed), and remove images and networks that none needs."""
-        wanted = {network.id for network in desired.networks}
         for network in desired.networks:
-            async with self._network_locks.setdefault(network.id, asyncio.Lock()):
-                await self._ports.networks.ensure(network)
+            await _later(self._ensure(network))
         known = {vm.id for vm in desired.vms}
         if not (await self._ports.disks.vms() <= known and memories.keys() <= known):
             return  # a VM that the server does not know (an older store was restored?) may need any network and any image
-        for network_id in await self._ports.networks.seen() - wanted:
-            await self._ports.networks.remove(network_id)
+        wanted = {network.id for network in desired.networks}
+        for network_id in (await _later(self._ports.networks.seen()) or frozenset()) - wanted:
+            await _later(self._ports.networks.remove(network_id))
         used = {vm.spec.image_id for vm in desired.vms} | {image.id for image in desired.images}
         for image_id in await self._ports.disks.images() - used:
             if image_id not in self._fetches:
-                await self._ports.disks.remove_image(image_id)
+                await _later(self._ports.disks.remove_image(image_id))
+
+    async def _ensure(self, network: DesiredNetwork) -> None:
+        async with self._network_locks.setdefault(network.id, asyncio.Lock()):
+            await self._ports.networks.ensure(network)
 
     def _image_of(self, vm: DesiredVm) -> DesiredImage:
         desired = self._desired()
@@ -111,7 +120,8 @@ class Steps:
                 return await self._read_image(image.id, offset, length)
 
             async def fetch() -> None:
-                await self._ports.disks.fetch_image(image, read, tell_all)
+                async with self._slots:
+                    await self._ports.disks.fetch_image(image, read, tell_all)
 
             task = self._fetches[image.id] = asyncio.create_task(fetch(), name=f"fetch-{image.id}")
             task.add_done_callback(lambda ended: self._fetched(image.id, ended))
@@ -125,3 +135,12 @@ class Steps:
         self._tells.pop(image_id, None)
         if not task.cancelled() and task.exception() is not None:
             log.info("fetch_failed", image=image_id, error=str(task.exception()))
+
+
+async def _later(tidying: Awaitable[T]) -> T | None:
+    """Tidy, or leave it to the next pass: what cannot be tidied holds up nothing else."""
+    try:
+        return await tidying
+    except (HouyiError, OSError) as error:
+        log.info("tidy_later", error=str(error))
+        return None

@@ -62,9 +62,12 @@ SHOWN: Mapping[Step, tuple[VmState | None, str, float]] = {
 }
 """What is shown while a step runs: state (None: as before), stage, progress."""
 
-_LIVE = frozenset({VmState.RUNNING, VmState.PAUSED, VmState.STOPPING})
+LIVE = frozenset({VmState.RUNNING, VmState.PAUSED, VmState.STOPPING})
+"""States in which there is a guest that lives."""
 _CRASHES = frozenset({StateReason.GUEST_PANIC, StateReason.QEMU_DIED, StateReason.WATCHDOG})
 _ENDINGS = _CRASHES | {StateReason.GUEST_SHUTDOWN, StateReason.EXTERNAL}
+ONCE = frozenset({Step.REBOOT, Step.RESET})
+"""Acts that are remembered before they are done: whether one that failed was done after all cannot be known, so it is never repeated."""
 PREPARE = (Step.FETCH_IMAGE, Step.ENSURE_NETWORKS, Step.CREATE_DISK, Step.WRITE_SEED)
 
 
@@ -108,6 +111,10 @@ class Memory:
     pressed_at: float = 0.0
     error: Problem | None = None
     error_generation: int = 0
+    stuck_generation: int = 0
+    """The generation that failed and is not tried again while this is still so:"""
+    stuck_boot: str = ""
+    stuck_state: VmState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +140,8 @@ def plan(desired: DesiredVm, seen: Seen, memory: Memory, *, boot_id: str, now: f
     memory = _up_to_date(desired, seen, memory, boot_id, now)
     if desired.deleted:
         return _delete(seen, memory)
-    if memory.error_generation >= desired.generation:
-        return _settled(desired, seen, memory, VmState.FAILED if seen.state not in _LIVE else seen.state)
+    if memory.stuck_generation >= desired.generation and (memory.stuck_boot, memory.stuck_state) == (boot_id, seen.state):
+        return _settled(desired, seen, memory, VmState.FAILED if seen.state not in LIVE else seen.state)
     if desired.power is Power.STOPPED:
         return _down(desired, seen, memory, now)
     return _up(desired, seen, memory, now)
@@ -154,15 +161,24 @@ def done(step: Step, desired: DesiredVm, memory: Memory, *, boot_id: str, now: f
         ended_serial=0,
         ended_reason=StateReason.NONE,
         pressed_at=0.0,
+        error=None,
+        error_generation=0,
         # A fresh boot is what a reboot or reset asks for.
         reboot_serial=max(memory.reboot_serial, desired.reboot_serial),
         reset_serial=max(memory.reset_serial, desired.reset_serial),
     )
 
 
-def failed(desired: DesiredVm, memory: Memory, problem: Problem) -> Memory:
-    """What to remember once a step has failed for good: this generation is not tried again (but a deletion always is)."""
-    return replace(memory, error=problem, error_generation=desired.generation)
+def failed(step: Step, desired: DesiredVm, seen: Seen, memory: Memory, problem: Problem, *, boot_id: str) -> Memory:
+    """What to remember once a step has failed for good.
+
+    The generation is not tried again while the VM and its host stay as they are; a deletion always is. A reboot or reset that failed
+    is over, and changes nothing of what else is wanted.
+    """
+    memory = replace(memory, error=problem, error_generation=desired.generation)
+    if step in ONCE:
+        return memory
+    return replace(memory, stuck_generation=desired.generation, stuck_boot=boot_id, stuck_state=seen.state)
 
 
 def _up_to_date(desired: DesiredVm, seen: Seen, memory: Memory, boot_id: str, now: float) -> Memory:
@@ -174,7 +190,7 @@ def _up_to_date(desired: DesiredVm, seen: Seen, memory: Memory, boot_id: str, no
         memory = replace(memory, epoch=desired.epoch, reboot_serial=desired.reboot_serial, reset_serial=desired.reset_serial, ended_serial=0)
     if desired.power is not Power.STOPPED and memory.pressed_at and now - memory.pressed_at > desired.grace_seconds:
         memory = replace(memory, pressed_at=0.0)  # the guest did not follow that press; a later end is its own
-    if seen.state in _LIVE:
+    if seen.state in LIVE:
         return _alive_memory(desired, memory, boot_id, now)
     ended = seen.state is VmState.CRASHED or seen.reason in _ENDINGS
     ours = memory.started_serial == desired.power_serial and memory.started_boot == boot_id  # it ran under this very wish, on this boot of the host
@@ -232,7 +248,7 @@ def _down(desired: DesiredVm, seen: Seen, memory: Memory, now: float) -> Plan:
     if seen.state is VmState.CRASHED and fresh:
         # Once: a panicked guest's process goes, but where QEMU itself died there is nothing to power off and "crashed" stays what libvirt says.
         return Plan(memory=memory, state=VmState.CRASHED, reason=seen.reason, steps=(Step.DESTROY,))
-    if seen.state not in _LIVE:
+    if seen.state not in LIVE:
         if not seen.files:
             return Plan(memory=memory, state=VmState.PREPARING, steps=PREPARE)
         return _settled(desired, seen, memory, VmState.STOPPED)
@@ -249,7 +265,7 @@ def _down(desired: DesiredVm, seen: Seen, memory: Memory, now: float) -> Plan:
 
 
 def _up(desired: DesiredVm, seen: Seen, memory: Memory, now: float) -> Plan:
-    if seen.state in _LIVE:
+    if seen.state in LIVE:
         return _alive(desired, seen, memory)
     if memory.ended_serial == desired.power_serial:
         return _ended(desired, seen, memory, now)

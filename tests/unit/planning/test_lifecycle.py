@@ -269,20 +269,42 @@ def test_a_stop_overtakes_a_reboot() -> None:
 # Failures
 
 
+PROBLEM = Problem("disk_full", "make room")
+
+
 def test_a_failure_ends_the_generation_and_the_next_one_tries_again() -> None:
-    problem = Problem("disk_full", "make room")
-    memory = failed(wanting(Power.RUNNING), Memory(epoch=1), problem)
+    memory = failed(Step.CREATE_DISK, wanting(Power.RUNNING), Seen(), Memory(epoch=1), PROBLEM, boot_id=BOOT)
     answer = look(wanting(Power.RUNNING), Seen(), memory)
     assert (answer.steps, answer.state, answer.settled) == ((), VmState.FAILED, True)
-    assert look(wanting(Power.RUNNING), at(VmState.RUNNING), memory).state is VmState.RUNNING, "a failed verb does not hide that it runs"
+    assert answer.memory.error == PROBLEM
     again = look(wanting(Power.RUNNING, generation=2), Seen(), memory)
     assert again.steps == UP
     assert again.memory.error is None
 
 
+def test_a_reboot_of_the_host_tries_again_what_had_failed() -> None:
+    memory = failed(Step.START, wanting(Power.RUNNING), at(VmState.STOPPED), Memory(epoch=1), PROBLEM, boot_id=BOOT)
+    assert look(wanting(Power.RUNNING), at(VmState.STOPPED), memory).state is VmState.FAILED
+    answer = plan(wanting(Power.RUNNING), at(VmState.STOPPED), memory, boot_id="the next boot", now=NOW)
+    assert answer.steps == UP
+    assert done(Step.START, wanting(Power.RUNNING), answer.memory, boot_id="the next boot", now=NOW).error is None
+
+
+@pytest.mark.parametrize("step", [Step.REBOOT, Step.RESET, Step.SUSPEND])
+def test_a_verb_that_failed_does_not_keep_the_vm_from_being_restarted(step: Step) -> None:
+    want = wanting(Power.PAUSED if step is Step.SUSPEND else Power.RUNNING, generation=2, reboot_serial=1)
+    memory = failed(step, want, at(VmState.RUNNING), look(want, at(VmState.RUNNING)).memory, PROBLEM, boot_id=BOOT)
+    answer = look(want, at(VmState.RUNNING), memory)
+    assert (answer.steps, answer.state, answer.settled) == ((), VmState.RUNNING, True)
+    assert answer.memory.error == PROBLEM
+    crashed = look(want, at(VmState.CRASHED, DIED), answer.memory)
+    assert crashed.look_again_seconds == RESTART_DELAYS_SECONDS[0]
+    assert plan(want, at(VmState.STOPPED), answer.memory, boot_id="the next boot", now=NOW).steps
+
+
 def test_a_deletion_is_tried_for_ever() -> None:
     want = wanting(Power.RUNNING, deleted=True)
-    memory = failed(want, RAN, Problem("libvirt_failed", "busy"))
+    memory = failed(Step.UNDEFINE, want, at(VmState.STOPPED), RAN, PROBLEM, boot_id=BOOT)
     assert look(want, at(VmState.STOPPED), memory).steps == (Step.UNDEFINE, Step.REMOVE_FILES)
 
 
@@ -441,6 +463,30 @@ def test_whatever_happened_the_last_wish_comes_true(deaf: bool, policy: RestartP
     shown = {"start": VmState.RUNNING, "stop": VmState.STOPPED, "force": VmState.STOPPED, "pause": VmState.PAUSED}[last]
     assert answer.state is shown
     assert (world.state in LIVE) == (last in ("start", "pause"))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    policy=st.sampled_from(RestartPolicy),
+    history=st.lists(st.sampled_from(["start", "stop", "force", "pause", "reboot", "reset", "change", "shutdown", "panic", "die", "host_reboot"]), max_size=10),
+)
+def test_after_each_event_it_comes_to_rest_and_to_look_again_is_to_do_nothing(policy: RestartPolicy, history: list[str]) -> None:
+    world, desired = World(), wanting(Power.RUNNING, policy)
+    for word in ["change", *history]:
+        ended = word in ("shutdown", "panic", "die")
+        if ended or word == "host_reboot":
+            deed(world, word)
+        else:
+            desired = wish(desired, word)
+        answer = world.settle(desired)
+        assert answer.settled
+        assert answer.memory.generation == desired.generation
+        if word in ("start", "stop", "force", "pause") or policy is RestartPolicy.ALWAYS:
+            wanted = {Power.RUNNING: VmState.RUNNING, Power.PAUSED: VmState.PAUSED, Power.STOPPED: VmState.STOPPED}
+            assert answer.state is wanted[desired.power]
+        memory, starts = world.memory, len(world.starts)
+        assert not world.look(desired).steps
+        assert (world.memory, len(world.starts)) == (memory, starts)
 
 
 @settings(max_examples=200, deadline=None)
