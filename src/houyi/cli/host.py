@@ -9,10 +9,10 @@ from cyclopts import Parameter
 from houyi.cli import join_token
 from houyi.cli.asking import sure
 from houyi.cli.changed import told
+from houyi.cli.given import labels_of
 from houyi.cli.output import Column, Row, show_list, show_object
 from houyi.cli.quantities import show_age, show_bytes, show_gib, show_mib, show_pairs
 from houyi.cli.session import OPTIONS, Options, connect, dig, everything, noun
-from houyi.cli.vm_create import labels_of
 from houyi.model.errors import Invalid
 from houyi.sdk.paths import path
 

@@ -8,9 +8,9 @@ from cyclopts import Parameter
 import houyi
 from houyi.cli.changed import told
 from houyi.cli.credentials import find_login, save_login
+from houyi.cli.given import read_text
 from houyi.cli.output import Format, show_object, write_data
 from houyi.cli.session import OPTIONS, Options, connect, dig
-from houyi.cli.vm_create import read_text
 from houyi.model.errors import HouyiError, Invalid
 from houyi.sdk.paths import path
 
@@ -68,7 +68,7 @@ def version(*, options: Options = OPTIONS) -> None:
     versions = {"client": houyi.__version__, "server": None}
     try:
         with connect(options) as api:
-            versions["server"] = dig(api.request("GET", "/v1/version"), "version", None)
+            versions["server"] = dig(api.request("GET", path("about")), "version", None)
     except HouyiError as error:
         reason = f"does not answer ({error.code})"
     else:

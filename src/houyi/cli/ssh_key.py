@@ -10,10 +10,10 @@ from cyclopts import Parameter
 
 from houyi.cli.asking import sure
 from houyi.cli.changed import told
+from houyi.cli.given import key_text
 from houyi.cli.output import Column, note, show_list
 from houyi.cli.quantities import show_age
 from houyi.cli.session import OPTIONS, Options, connect, everything, noun
-from houyi.cli.vm_create import key_text
 from houyi.model.errors import Conflict, Failed
 from houyi.sdk.paths import path
 

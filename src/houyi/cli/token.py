@@ -40,7 +40,7 @@ def create(
     name: Annotated[str, Parameter(help="Name of the new token.")],
     /,
     *,
-    role: Role = Role.MEMBER,
+    role: Annotated[Role, Parameter(help="member: everything within the project; admin: everything.")] = Role.MEMBER,
     project: Annotated[str, Parameter(help="For this project instead of your own (administrators only).")] = "",
     lifetime: Annotated[Seconds, Parameter(help="How long it may be used; 0: for ever.", show_default=lambda s: "for ever")] = 0.0,
     options: Options = OPTIONS,

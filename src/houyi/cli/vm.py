@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from houyi.cli import event, vm_console, vm_create
+from houyi.cli import event
 from houyi.cli.asking import sure
+from houyi.cli.given import labels_of, read_text
 from houyi.cli.output import Column, Row, note, show_list, show_object, write_data
 from houyi.cli.output import Format as Form
 from houyi.cli.progress import follow
@@ -56,7 +57,7 @@ def list_vms(
     options: Options = OPTIONS,
 ) -> None:
     """List VMs."""
-    wanted = vm_create.labels_of(label)
+    wanted = labels_of(label)
 
     def chosen(vm: Row) -> bool:
         on = host in ("", dig(vm, "host_id"), dig(vm, "host_name"))
@@ -194,12 +195,12 @@ def set_vm(
     *,
     label: Labels = (),
     remove_label: Annotated[tuple[str, ...], Parameter(negative=(), help="Key of a label that shall go; may be given several times.")] = (),
-    restart_policy: RestartPolicy | None = None,
-    vcpus: int | None = None,
+    restart_policy: Annotated[RestartPolicy | None, Parameter(help="What happens when the guest ends without being asked to.")] = None,
+    vcpus: Annotated[int | None, Parameter(help="Number of virtual CPUs.")] = None,
     memory: Annotated[MemoryMib | None, Parameter(help="Such as 512MiB or 4GiB.")] = None,
     user_data: Annotated[str | None, Parameter(help="File with the new user-data ('-': stdin).")] = None,
-    firmware: Firmware | None = None,
-    video: bool | None = None,
+    firmware: Annotated[Firmware | None, Parameter(help="What boots the disk.")] = None,
+    video: Annotated[bool | None, Parameter(help="Whether it has a display, and so VNC.")] = None,
     cpu_model: Annotated[str | None, Parameter(help="A libvirt CPU model; '' for the host's default.")] = None,
     options: Options = OPTIONS,
 ) -> None:
@@ -208,7 +209,7 @@ def set_vm(
         "restart_policy": restart_policy,
         "vcpus": vcpus,
         "memory_mib": memory,
-        "user_data": None if user_data is None else vm_create.read_text(user_data),
+        "user_data": None if user_data is None else read_text(user_data),
         "firmware": firmware,
         "video": video,
         "cpu_model": cpu_model,
@@ -218,7 +219,7 @@ def set_vm(
         headers = {}
         if label or remove_label:
             vm = api.request("GET", path("vms", name))
-            body["labels"] = {key: value for key, value in {**dig(vm, "labels", {}), **vm_create.labels_of(label)}.items() if key not in remove_label}
+            body["labels"] = {key: value for key, value in {**dig(vm, "labels", {}), **labels_of(label)}.items() if key not in remove_label}
             headers = {"If-Match": f'"{vm["revision"]}"'}
         if not body:
             raise Invalid("nothing_to_change", "nothing to change was given: see `houyi vm set --help`")
@@ -271,7 +272,7 @@ def _id_of(api: "Transport", name: str) -> str:
     return str(api.request("GET", path("vms", name))["id"])
 
 
-app.command(vm_create.create)
-app.command(vm_console.console)
-app.command(vm_console.log)
-app.command(vm_console.vnc)
+# Imported only when they are used: consoles need asyncio and websockets.
+app.command("houyi.cli.vm_create:create", name="create")
+for _name in ("console", "log", "vnc"):
+    app.command(f"houyi.cli.vm_console:{_name}", name=_name)

@@ -1,25 +1,21 @@
 """`houyi vm create`."""
 
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from houyi.cli.given import key_text, labels_of, read_text
 from houyi.cli.output import Format, note, show_object, write_data
 from houyi.cli.progress import follow, until
-from houyi.cli.quantities import parse_nic, parse_pairs, show_gib, show_mib
+from houyi.cli.quantities import parse_nic, show_gib, show_mib
 from houyi.cli.session import OPTIONS, WAITING, DiskGib, MemoryMib, Options, Waiting, connect, dig
-from houyi.model.errors import Failed, Invalid
+from houyi.model.errors import Invalid
 from houyi.model.vm import Firmware, RestartPolicy
 from houyi.sdk.paths import path
 
 if TYPE_CHECKING:
     from houyi.sdk.transport import Transport
-
-_KEY_PREFIXES = ("ssh-", "ecdsa-", "sk-")
 
 
 @Parameter(name="*")
@@ -120,31 +116,3 @@ def _rehearse(api: "Transport", body: dict[str, Any], options: Options) -> None:
         ("size", f"{dig(answer, 'vcpus')} vCPUs, {show_mib(dig(answer, 'memory_mib', 0))} memory, {show_gib(dig(answer, 'disk_gib', 0))} disk"),
     ]
     show_object(answer, facts, options.output)
-
-
-def labels_of(texts: Iterable[str]) -> dict[str, str]:
-    """:raise Invalid: `label_malformed`."""
-    try:
-        return parse_pairs(texts)
-    except ValueError as wrong:
-        raise Invalid("label_malformed", str(wrong)) from None
-
-
-def read_text(name: str) -> str:
-    """The text of a file, or of stdin for '-'. :raise Failed: `file_unreadable`."""
-    try:
-        return sys.stdin.read() if name == "-" else Path(name).read_text()
-    except OSError as error:
-        raise Failed("file_unreadable", f"cannot read {name}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Failed("file_unreadable", f"cannot read {name}: it is not text (UTF-8)") from None
-
-
-def key_text(key: str) -> str:
-    """A key's name as it is; of a file, the public key in it. :raise Invalid: `private_key_given`: that belongs to nobody else."""
-    if "/" not in key and not key.endswith(".pub"):
-        return key
-    text = read_text(str(Path(key).expanduser())).strip()
-    if not text.startswith(_KEY_PREFIXES):
-        raise Invalid("not_a_public_key", f"{key} holds no public key: give the file that ends in .pub")
-    return text

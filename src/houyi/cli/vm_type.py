@@ -17,6 +17,7 @@ from houyi.sdk.paths import path
 app = noun("vm-type", "Sizes of VMs by name, such as c1.small. Changing one does not change VMs that were made from it.")
 
 Name = Annotated[str, Parameter(help="Name or id of the type.")]
+Vcpus = Annotated[int, Parameter(help="Number of virtual CPUs.")]
 Memory = Annotated[MemoryMib, Parameter(help="Such as 512MiB or 4GiB.")]
 Disk = Annotated[DiskGib, Parameter(help="Such as 10GiB.")]
 
@@ -46,7 +47,7 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
 
 
 @app.command
-def create(name: Annotated[str, Parameter(help="Name of the new type.")], /, *, vcpus: int, memory: Memory, disk: Disk, options: Options = OPTIONS) -> None:
+def create(name: Annotated[str, Parameter(help="Name of the new type.")], /, *, vcpus: Vcpus, memory: Memory, disk: Disk, options: Options = OPTIONS) -> None:
     """Create a VM type (administrators only)."""
     with connect(options) as api:
         kind = api.request("POST", path("vm-types"), body={"name": name, "vcpus": vcpus, "memory_mib": memory, "disk_gib": disk})
@@ -59,7 +60,7 @@ def set_vm_type(
     /,
     *,
     new_name: Annotated[str | None, Parameter(name="--name", help="Another name.")] = None,
-    vcpus: int | None = None,
+    vcpus: Vcpus | None = None,
     memory: Memory | None = None,
     disk: Disk | None = None,
     options: Options = OPTIONS,

@@ -79,3 +79,4 @@ def _followed(api: "Transport", where: str, params: dict[str, str], revision: in
             else:
                 known.add(item["id"])
             yield {"change": "removed" if removed else "changed", "object": item}
+        time.sleep(_PAUSE_SECONDS)  # the server ended the stream: it restarts, or this token has ended

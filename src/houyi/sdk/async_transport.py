@@ -25,7 +25,9 @@ class AsyncTransport:
         """:raise Invalid: `url_invalid`: it is no http(s) URL."""
         self.server = Server.of(url, token)
         self._sleep = sleep
-        self._http = httpx2.AsyncClient(headers=self.server.headers, timeout=USUAL, transport=transport, trust_env=self.server.through_proxy)
+        self._http = httpx2.AsyncClient(
+            headers=self.server.headers, timeout=USUAL, transport=transport, trust_env=self.server.through_proxy, verify=self.server.encrypted
+        )
 
     async def request(
         self, method: str, where: str, *, body: object | None = None, params: Params | None = None, headers: Mapping[str, str] | None = None

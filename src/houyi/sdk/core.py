@@ -53,13 +53,18 @@ class Server:
         """Proxies of the environment do not lead to this machine itself."""
         return urlsplit(self.url).hostname not in LOOPBACK
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether certificates are checked; reading the machine's list of them takes longer than everything else, so plain HTTP skips it."""
+        return self.url.startswith("https:")
+
     def websocket_url(self, where: str) -> str:
         """The ws(s) URL of a path of this server; a whole ws(s) URL stays as it is."""
         return where if where.startswith(("ws://", "wss://")) else "ws" + self.url.removeprefix("http") + where
 
     def tls(self) -> ssl.SSLContext | None:
         """For websockets to this server."""
-        return ssl.create_default_context() if self.url.startswith("https:") else None
+        return ssl.create_default_context() if self.encrypted else None
 
     def unreachable(self, error: Exception) -> errors.Unavailable:
         words = " ".join(str(error).split()) or type(error).__name__

@@ -46,5 +46,6 @@ def problem_error(status: int, content: bytes) -> errors.HouyiError:
         code, detail = str(problem["code"]), str(problem["detail"])
     except (ValueError, KeyError, TypeError):
         return kind("http_error", f"the server answered {status} without saying why: is this the URL of a Houyi server?", status=status)
-    fields = "; ".join(f"{one['field']}: {one['problem']}" for one in problem.get("fields") or ())
-    return kind(code, f"{detail}: {fields}" if fields else detail, **(problem.get("extra") or {}))
+    fields = [f"{one['field']}: {one['problem']}" for one in problem.get("fields") or ()]
+    more = "; ".join(field for field in fields if field not in detail)
+    return kind(code, f"{detail}; {more}" if more else detail, **(problem.get("extra") or {}))

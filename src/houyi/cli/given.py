@@ -1,0 +1,38 @@
+"""What people give beside names: files, keys, labels."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from houyi.cli.quantities import parse_pairs
+from houyi.model.errors import Failed, Invalid
+
+_KEY_PREFIXES = ("ssh-", "ecdsa-", "sk-")
+
+
+def labels_of(texts: Iterable[str]) -> dict[str, str]:
+    """:raise Invalid: `label_malformed`."""
+    try:
+        return parse_pairs(texts)
+    except ValueError as wrong:
+        raise Invalid("label_malformed", str(wrong)) from None
+
+
+def read_text(name: str) -> str:
+    """The text of a file, or of stdin for '-'. :raise Failed: `file_unreadable`."""
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text()
+    except OSError as error:
+        raise Failed("file_unreadable", f"cannot read {name}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Failed("file_unreadable", f"cannot read {name}: it is not text (UTF-8)") from None
+
+
+def key_text(key: str) -> str:
+    """A key's name as it is; of a file, the public key in it. :raise Invalid: `private_key_given`: that belongs to nobody else."""
+    if "/" not in key and not key.endswith(".pub"):
+        return key
+    text = read_text(str(Path(key).expanduser())).strip()
+    if not text.startswith(_KEY_PREFIXES):
+        raise Invalid("not_a_public_key", f"{key} holds no public key: give the file that ends in .pub")
+    return text

@@ -1,0 +1,280 @@
+"""A small API of its own on loopback, with one of everything: it remembers what it was asked, and answers in the shapes of wire/v1."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+TOKEN = "hy_test_secret"
+AT = "2026-11-23T07:45:00.000Z"
+
+
+def numbered(n: int) -> str:
+    return f"{n:08d}-0000-4000-8000-000000000000"
+
+
+PROJECT = {"project_id": numbered(2), "project_name": "default"}
+OPERATION: dict[str, Any] = {
+    "id": numbered(1),
+    "project_id": numbered(2),
+    "verb": "vm.create",
+    "target_kind": "vm",
+    "target_id": numbered(3),
+    "state": "queued",
+    "progress": 0.0,
+    "stage": "",
+    "blocked_on": "",
+    "cancellable": False,
+    "error": None,
+    "created_at": AT,
+    "ended_at": None,
+    "request_id": "r1",
+    "revision": 5,
+}
+DONE = OPERATION | {"state": "done", "progress": 1.0, "ended_at": AT}
+VM: dict[str, Any] = dict(
+    id=numbered(3),
+    name="hello",
+    **PROJECT,
+    state="running",
+    reason="requested",
+    stage="",
+    progress=0.0,
+    error=None,
+    power="running",
+    host_id=numbered(4),
+    host_name="node1",
+    accelerator="qemu",
+    image_id=numbered(5),
+    image_name="tiny",
+    vcpus=1,
+    memory_mib=512,
+    disk_gib=4,
+    nics=[{"network_id": numbered(6), "network_name": "default", "mac": "52:54:00:00:00:01", "address": "10.80.0.2"}],
+    guest_agent="connected",
+    guest_addresses=["10.80.0.2"],
+    ssh_keys=[],
+    user_data_bytes=0,
+    restart_policy="on-failure",
+    restarts=0,
+    firmware="bios",
+    video=True,
+    cpu_model="",
+    labels={"tier": "web"},
+    protected=False,
+    generation=1,
+    observed_generation=1,
+    created_at=AT,
+    started_at=AT,
+    changed_at=AT,
+    revision=9,
+    a_field_of_tomorrow={"kept": True},
+)
+HOST: dict[str, Any] = {
+    "id": numbered(4),
+    "name": "node1",
+    "state": "ready",
+    "cordoned": False,
+    "labels": {"rack": "a"},
+    "created_at": AT,
+    "last_seen_at": AT,
+    "revision": 4,
+    "facts": {
+        "hostname": "node1",
+        "boot_id": "b",
+        "agent_version": "0.1.0",
+        "qemu_version": "10.0.2",
+        "libvirt_version": "11.3.0",
+        "kernel": "6.1",
+        "cpu_model": "A CPU",
+        "cpus": 2,
+        "memory_mib": 24576,
+        "disk_gib": 100,
+        "numa_nodes": 1,
+        "hugepages": {"2048": 8},
+        "cpu_features": [],
+        "machine_types": [],
+        "firmwares": ["bios", "uefi"],
+        "accelerator": {
+            "accelerator": "kvm",
+            "verdict": "native",
+            "reason": "guest code ran natively",
+            "exit_ns": {"cpuid": 1200, "out": 3400},
+            "loop_ns": 1.0,
+        },
+    },
+    "load": {"vms_running": 1, "memory_free_mib": 1000, "disk_free_gib": 50, "load1": 0.5, "libvirt_connected": True},
+    "capacity": {"vcpu": 8, "memory_mib": 24064, "disk_gib": 200},
+    "claimed": {"vcpu": 1, "memory_mib": 512, "disk_gib": 4},
+}
+IMAGE: dict[str, Any] = dict(
+    id=numbered(5),
+    name="tiny",
+    **PROJECT,
+    state="available",
+    error=None,
+    format="qcow2",
+    size_bytes=12 << 20,
+    virtual_size_bytes=1 << 30,
+    sha256="ab" * 32,
+    expected_sha256="",
+    received_bytes=12 << 20,
+    url="",
+    os="tiny",
+    public=True,
+    min_memory_mib=0,
+    min_disk_gib=0,
+    created_at=AT,
+    revision=2,
+)
+EVENT: dict[str, Any] = {
+    "id": numbered(8),
+    "project_id": numbered(2),
+    "kind": "vm.create",
+    "target_kind": "vm",
+    "target_id": numbered(3),
+    "target_name": "hello",
+    "detail": "creation asked",
+    "data": {},
+    "actor": "token:x",
+    "request_id": "r1",
+    "at": AT,
+    "revision": 3,
+}
+NOUNS: dict[str, dict[str, Any]] = {
+    "vms": VM,
+    "hosts": HOST,
+    "images": IMAGE,
+    "networks": {
+        "id": numbered(6),
+        "name": "default",
+        "project_id": None,
+        "project_name": None,
+        "kind": "nat",
+        "cidr": "10.80.0.0/24",
+        "bridge": "",
+        "gateway": "10.80.0.1",
+        "dns": [],
+        "domain": "houyi.internal",
+        "created_at": AT,
+        "revision": 1,
+    },
+    "operations": DONE,
+    "events": EVENT,
+    "vm-types": {"id": numbered(9), "name": "c1.small", "vcpus": 1, "memory_mib": 512, "disk_gib": 4, "created_at": AT, "revision": 1},
+    "ssh-keys": dict(id=numbered(10), name="mine", **PROJECT, public_key="ssh-ed25519 AAAA", fingerprint="SHA256:abc", created_at=AT, revision=1),
+    "projects": {"id": numbered(2), "name": "default", "created_at": AT, "revision": 1},
+    "tokens": dict(id=numbered(7), name="admin", **PROJECT, role="admin", created_at=AT, expires_at=None, revision=1),
+    "join-tokens": {"id": numbered(11), "used_by": "", "created_at": AT, "expires_at": "2026-11-23T08:45:00.000Z", "revision": 1},
+}
+WHO = {"token_id": numbered(7), "token_name": "admin", "role": "admin", **PROJECT, "expires_at": None}
+
+
+@dataclass
+class Asked:
+    method: str
+    path: str
+    params: dict[str, str]
+    body: Any
+    headers: dict[str, str]
+
+
+@dataclass
+class FakeApi:
+    """What it was asked, and what it shall answer instead of the usual: (method, path) -> answers in turn, the last one for ever."""
+
+    asked: list[Asked] = field(default_factory=list)
+    instead: dict[tuple[str, str], list[tuple[int, Any]]] = field(default_factory=dict)
+    talk: Callable[[WebSocket], Any] | None = None
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def answer(self, method: str, path: str, *answers: tuple[int, Any]) -> None:
+        self.instead[method, path] = list(answers)
+
+    def refuse(self, method: str, path: str, status: int, code: str, detail: str = "it is so: do this", **more: Any) -> None:
+        self.answer(method, path, (status, {"type": "about:blank", "title": "t", "status": status, "code": code, "detail": detail, "request_id": "r", **more}))
+
+    def last(self, method: str) -> Asked:
+        return [one for one in self.asked if one.method == method][-1]
+
+    async def http(self, request: Request) -> Response:
+        raw = await request.body()
+        body = json.loads(raw) if raw and request.headers.get("content-type") == "application/json" else raw
+        path = request.url.path
+        self.asked.append(Asked(request.method, path, dict(request.query_params), body, dict(request.headers)))
+        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            return _json(401, {"code": "token_invalid", "detail": "the token is not known", "status": 401})
+        planned = self.instead.get((request.method, path))
+        if planned:
+            status, content = planned.pop(0) if len(planned) > 1 else planned[0]
+            return content if isinstance(content, Response) else _json(status, content)
+        return self._usual(request.method, path, request)
+
+    def _usual(self, method: str, path: str, request: Request) -> Response:
+        special: dict[str, tuple[int, Any]] = {"/v1/whoami": (200, WHO), "/v1/about": (200, {"name": "houyi", "version": "9.9", "revision": 1, "links": {}})}
+        if path in special:
+            return _json(*special[path])
+        if path.endswith("/log"):
+            return Response(b"booting\r\nlogin: ", media_type="application/octet-stream")
+        if path.endswith("/tickets"):
+            return _json(201, {"ticket": "t1", "expires_at": AT})
+        _, _, noun, *rest = path.split("/")
+        item = NOUNS[noun]
+        if method == "GET" and not rest:
+            if request.query_params.get("watch"):
+                put = {"op": "put", "revision": 12, "object": {**item, "state": "stopped"}, "id": None}
+                gone = {"op": "delete", "revision": 13, "object": None, "id": item["id"]}
+                return StreamingResponse(iter([json.dumps(one).encode() + b"\n" for one in (put, gone)]), media_type="application/x-ndjson")
+            return _json(200, {"items": [item], "revision": 11, "next": None})
+        if method in ("GET", "PATCH"):
+            return _json(200, item)
+        if noun in ("vms", "images", "operations"):
+            return _json(202, OPERATION)
+        if method == "DELETE":
+            return Response(status_code=204)
+        return _json(201, {**item, "token": "the-secret"} if noun.endswith("tokens") else item)
+
+    async def websocket(self, websocket: WebSocket) -> None:
+        self.asked.append(Asked("WS", websocket.url.path, dict(websocket.query_params), None, dict(websocket.headers)))
+        await websocket.accept()
+        if self.talk is not None:
+            await self.talk(websocket)
+
+
+def _json(status: int, content: Any) -> Response:
+    return JSONResponse(content, status, media_type="application/problem+json" if status >= 400 else None)
+
+
+@contextmanager
+def serving() -> Iterator[FakeApi]:
+    api = FakeApi()
+    routes = [WebSocketRoute("/{path:path}", api.websocket), Route("/{path:path}", api.http, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])]
+    listener = socket.create_server(("127.0.0.1", 0))
+    api.port = listener.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off", ws="websockets-sansio"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    try:
+        yield api
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(10)
+        listener.close()

@@ -1,0 +1,328 @@
+"""Every command: what it asks of the API, that -o json is the API's answer and nothing else, that people get something to read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from houyi.cli.app import build_app
+from unit.cli.conftest import Houyi
+from unit.cli.fake_api import DONE, EVENT, HOST, IMAGE, NOUNS, OPERATION, VM, WHO, FakeApi, numbered
+
+VM_ID = numbered(3)
+OP = f"/v1/operations/{numbered(1)}"
+
+# command line; method and path of what is asked; the body; what -o json prints
+CASES = [
+    ("vm list", "GET /v1/vms", None, [VM]),
+    ("vm show hello", "GET /v1/vms/hello", None, VM),
+    ("vm create web --image tiny --type c1.small", "POST /v1/vms", ..., DONE),
+    ("vm start hello", "POST /v1/vms/hello/start", None, DONE),
+    ("vm stop hello", "POST /v1/vms/hello/stop", {"mode": "graceful", "grace_seconds": 60}, DONE),
+    ("vm stop hello --grace 2m", "POST /v1/vms/hello/stop", {"mode": "graceful", "grace_seconds": 120}, DONE),
+    ("vm stop hello --force", "POST /v1/vms/hello/stop", {"mode": "force"}, DONE),
+    ("vm reboot hello", "POST /v1/vms/hello/reboot", None, DONE),
+    ("vm reset hello", "POST /v1/vms/hello/reset", None, DONE),
+    ("vm pause hello", "POST /v1/vms/hello/pause", None, DONE),
+    ("vm resume hello", "POST /v1/vms/hello/resume", None, DONE),
+    ("vm rename hello bye", "PATCH /v1/vms/hello", {"name": "bye"}, VM),
+    ("vm protect hello", "PATCH /v1/vms/hello", {"protected": True}, VM),
+    ("vm unprotect hello", "PATCH /v1/vms/hello", {"protected": False}, VM),
+    ("vm set hello --vcpus 2 --memory 1GiB --no-video", "PATCH /v1/vms/hello", {"vcpus": 2, "memory_mib": 1024, "video": False}, VM),
+    ("vm set hello --cpu-model= --restart-policy always", "PATCH /v1/vms/hello", {"cpu_model": "", "restart_policy": "always"}, VM),
+    ("vm set hello --label a=1 --remove-label tier", "PATCH /v1/vms/hello", {"labels": {"a": "1"}}, VM),
+    ("vm delete hello --yes", "DELETE /v1/vms/hello", None, DONE),
+    ("vm events hello", "GET /v1/events", None, [EVENT]),
+    ("image list", "GET /v1/images", None, [IMAGE]),
+    ("image show tiny", "GET /v1/images/tiny", None, IMAGE),
+    ("image import deb --url https://e.org/d.qcow2 --format qcow2 --os debian --public", "POST /v1/images", ..., DONE),
+    ("image delete tiny -y", "DELETE /v1/images/tiny", None, DONE),
+    ("network list", "GET /v1/networks", None, [NOUNS["networks"]]),
+    ("network show default", "GET /v1/networks/default", None, NOUNS["networks"]),
+    (
+        "network create lan --cidr 10.9.0.0/24 --dns 1.1.1.1",
+        "POST /v1/networks",
+        {"name": "lan", "kind": "nat", "cidr": "10.9.0.0/24", "dns": ["1.1.1.1"]},
+        ...,
+    ),
+    ("network create br --bridge br0 --shared", "POST /v1/networks", {"name": "br", "kind": "bridge", "bridge": "br0", "shared": True}, ...),
+    ("network delete lan -y", "DELETE /v1/networks/lan", None, {}),
+    ("vm-type list", "GET /v1/vm-types", None, [NOUNS["vm-types"]]),
+    ("vm-type show c1.small", "GET /v1/vm-types/c1.small", None, NOUNS["vm-types"]),
+    (
+        "vm-type create x --vcpus 1 --memory 1GiB --disk 2GiB",
+        "POST /v1/vm-types",
+        {"name": "x", "vcpus": 1, "memory_mib": 1024, "disk_gib": 2},
+        NOUNS["vm-types"],
+    ),
+    ("vm-type set x --name y --disk 3", "PATCH /v1/vm-types/x", {"name": "y", "disk_gib": 3}, NOUNS["vm-types"]),
+    ("vm-type delete x -y", "DELETE /v1/vm-types/x", None, {}),
+    ("ssh-key list", "GET /v1/ssh-keys", None, [NOUNS["ssh-keys"]]),
+    ("ssh-key delete mine -y", "DELETE /v1/ssh-keys/mine", None, {}),
+    ("host list", "GET /v1/hosts", None, [HOST]),
+    ("host show node1", "GET /v1/hosts/node1", None, HOST),
+    ("host cordon node1", "PATCH /v1/hosts/node1", {"cordoned": True}, HOST),
+    ("host uncordon node1", "PATCH /v1/hosts/node1", {"cordoned": False}, HOST),
+    ("host label node1 disk=ssd rack-", "PATCH /v1/hosts/node1", {"labels": {"disk": "ssd"}}, HOST),
+    ("host remove node1 -y", "DELETE /v1/hosts/node1", None, {}),
+    ("host join-token", "POST /v1/join-tokens", {"lifetime_seconds": 3600.0}, ...),
+    ("host join-token create --lifetime 2h", "POST /v1/join-tokens", {"lifetime_seconds": 7200.0}, ...),
+    ("host join-token list", "GET /v1/join-tokens", None, [NOUNS["join-tokens"]]),
+    ("host join-token revoke x", "DELETE /v1/join-tokens/x", None, {}),
+    ("operation list", "GET /v1/operations", None, [DONE]),
+    (f"operation show {numbered(1)}", f"GET {OP}", None, DONE),
+    (f"operation wait {numbered(1)}", f"GET {OP}", None, DONE),
+    (f"operation cancel {numbered(1)}", f"POST {OP}/cancel", None, OPERATION),
+    ("event list", "GET /v1/events", None, [EVENT]),
+    ("project list", "GET /v1/projects", None, [NOUNS["projects"]]),
+    ("project create p", "POST /v1/projects", {"name": "p"}, NOUNS["projects"]),
+    ("project delete p -y", "DELETE /v1/projects/p", None, {}),
+    ("token list", "GET /v1/tokens", None, [NOUNS["tokens"]]),
+    (
+        "token create t --role admin --project p --lifetime 1d",
+        "POST /v1/tokens",
+        {"name": "t", "role": "admin", "project": "p", "lifetime_seconds": 86400.0},
+        ...,
+    ),
+    ("token revoke t", "DELETE /v1/tokens/t", None, {}),
+    ("whoami", "GET /v1/whoami", None, WHO),
+    ("version", "GET /v1/about", None, {"client": "0.1.0", "server": "9.9"}),
+]
+
+ELSEWHERE = {"vm console", "vm log", "vm vnc", "event watch", "ssh-key add", "ssh-key generate", "login", "completion show", "completion install"}
+"""Commands with tests of their own."""
+
+
+@pytest.mark.parametrize(("line", "asked", "body", "printed"), CASES, ids=[case[0] for case in CASES])
+def test_json_is_what_the_api_answered(houyi: Houyi, api: FakeApi, line: str, asked: str, body: object, printed: object) -> None:
+    ran = houyi(*line.split(), "-o", "json")
+    assert ran.code == 0, ran.err
+    method, path = asked.split()
+    one = [one for one in api.asked if one.method == method and one.path == path][-1]
+    if body is not ...:
+        assert one.body == (b"" if body is None else body)
+    if printed is not ...:
+        assert ran.json == printed
+    assert ran.out == json.dumps(ran.json, indent=2, ensure_ascii=False) + "\n"
+
+
+@pytest.mark.parametrize("line", [case[0] for case in CASES])
+def test_people_get_something_to_read(houyi: Houyi, line: str) -> None:
+    ran = houyi(*line.split())
+    assert ran.code == 0, ran.err
+    assert ran.out.strip() or ran.err.strip()
+    assert "\x1b" not in ran.out + ran.err, "no colours where there is no terminal"
+    assert not ran.out.startswith("{")
+
+
+def test_every_command_is_tried() -> None:
+    def leaves(app: object, before: str = "") -> list[str]:
+        found = []
+        for name in app:  # type: ignore[attr-defined]
+            if not name.startswith("-"):
+                inner = leaves(app[name], f"{before}{name} ")  # type: ignore[index]
+                found += inner or [f"{before}{name}"]
+        return found
+
+    tried = {case[0] for case in CASES} | ELSEWHERE
+    assert [words for words in leaves(build_app()) if not any(line.startswith(words) for line in tried)] == []
+
+
+def test_every_option_has_a_word_of_help() -> None:
+    wordless = []
+
+    def walk(app: object, before: str) -> None:
+        for name in app:  # type: ignore[attr-defined]
+            if not name.startswith("-"):
+                child = app[name]  # type: ignore[index]
+                if child.default_command is not None:
+                    arguments = child.assemble_argument_collection(parse_docstring=True)
+                    wordless.extend(f"{before} {name} {one.name}" for one in arguments if one.parse and one.show and not one.parameter.help)
+                walk(child, f"{before} {name}")
+
+    walk(build_app(), "houyi")
+    assert wordless == []
+
+
+def test_yaml(houyi: Houyi) -> None:
+    assert yaml.safe_load(houyi("vm", "show", "hello", "-o", "yaml").out) == VM
+
+
+def test_a_table_is_for_people(houyi: Houyi) -> None:
+    heading, row = houyi("vm", "list").out.splitlines()
+    assert heading.split() == ["NAME", "STATE", "ADDRESS", "HOST", "VCPUS", "MEMORY", "DISK", "AGE"]
+    assert row.split()[:8] == ["hello", "running", "10.80.0.2", "node1", "1", "512", "MiB", "4"]
+
+
+def test_host_show_says_which_accelerator_and_why(houyi: Houyi, api: FakeApi) -> None:
+    out = houyi("host", "show", "node1").out
+    assert "kvm" in out
+    assert "guest code ran natively" in out
+    assert "cpuid 1200 ns, out 3400 ns" in out
+    emulated = {"accelerator": "qemu", "verdict": "emulated", "reason": "KVM here interprets", "exit_ns": {}, "loop_ns": 0.0}
+    api.answer("GET", "/v1/hosts/node1", (200, {**HOST, "facts": {**HOST["facts"], "accelerator": emulated}}))
+    out = houyi("host", "show", "node1").out
+    assert "KVM here interprets" in out
+    assert "VM exit" not in out
+
+
+def test_a_host_that_is_still_joining_can_be_shown(houyi: Houyi, api: FakeApi) -> None:
+    api.answer("GET", "/v1/hosts/new", (200, {**HOST, "name": "new", "state": "joining", "facts": None, "load": None, "last_seen_at": None, "capacity": {}}))
+    ran = houyi("host", "show", "new")
+    assert ran.code == 0, ran.err
+    assert "joining" in ran.out
+
+
+def test_text_of_others_cannot_move_the_cursor(houyi: Houyi, api: FakeApi) -> None:
+    api.answer("GET", "/v1/vms/hello", (200, {**VM, "error": {"code": "x", "detail": "bad\x1b[2J\x07"}}))
+    assert "bad?[2J?" in houyi("vm", "show", "hello").out
+
+
+def test_filters(houyi: Houyi) -> None:
+    assert houyi("vm", "list", "--state", "running", "--host", "node1", "--label", "tier=web", "-o", "json").json == [VM]
+    for wrong in (["--state", "stopped"], ["--host", "other"], ["--label", "tier=db"]):
+        assert houyi("vm", "list", *wrong, "-o", "json").json == []
+
+
+def test_nothing_says_what_to_do(houyi: Houyi, api: FakeApi) -> None:
+    api.answer("GET", "/v1/vms", (200, {"items": [], "revision": 1, "next": None}))
+    ran = houyi("vm", "list")
+    assert ran.out == ""
+    assert "houyi vm create" in ran.err
+    assert houyi("vm", "list", "-o", "json").json == []
+
+
+def test_all_pages(houyi: Houyi, api: FakeApi) -> None:
+    second = {**VM, "name": "second"}
+    api.answer("GET", "/v1/vms", (200, {"items": [VM], "revision": 1, "next": "abc"}), (200, {"items": [second], "revision": 1, "next": None}))
+    assert houyi("vm", "list", "-o", "json").json == [VM, second]
+    assert api.last("GET").params == {"page_token": "abc"}
+
+
+def test_create_with_everything(houyi: Houyi, api: FakeApi, tmp_path: Path) -> None:
+    (tmp_path / "ud").write_text("#cloud-config\n")
+    (tmp_path / "k.pub").write_text("ssh-ed25519 AAAA me\n")
+    ran = houyi(
+        *[
+            "vm",
+            "create",
+            "web",
+            "--image",
+            "tiny",
+            "--vcpus",
+            "2",
+            "--memory",
+            "1.5GiB",
+            "--disk",
+            "10GiB",
+            "--network",
+            "default",
+            "--network",
+            "lan,address=10.9.0.7",
+            "--ssh-key",
+            "mine",
+        ],
+        *("--ssh-key", str(tmp_path / "k.pub"), "--user-data", str(tmp_path / "ud"), "--restart-policy", "never", "--firmware", "uefi", "--no-video"),
+        *["--cpu-model", "Skylake-Server", "--label", "a=1", "--label", "b=", "--protect", "--no-start"],
+    )
+    assert ran.code == 0, ran.err
+    assert api.last("POST").body == {
+        "name": "web",
+        "image": "tiny",
+        "vcpus": 2,
+        "memory_mib": 1536,
+        "disk_gib": 10,
+        "nics": [{"network": "default"}, {"network": "lan", "address": "10.9.0.7"}],
+        "ssh_keys": ["mine", "ssh-ed25519 AAAA me"],
+        "user_data": "#cloud-config\n",
+        "restart_policy": "never",
+        "firmware": "uefi",
+        "video": False,
+        "cpu_model": "Skylake-Server",
+        "labels": {"a": "1", "b": ""},
+        "protected": True,
+        "start": False,
+    }
+    assert api.last("POST").headers["idempotency-key"]
+
+
+def test_create_without_a_network(houyi: Houyi, api: FakeApi) -> None:
+    assert houyi("vm", "create", "web", "--image", "tiny", "--type", "c1.small", "--no-network").code == 0
+    assert api.last("POST").body["nics"] == []
+
+
+def test_create_is_only_rehearsed(houyi: Houyi, api: FakeApi) -> None:
+    rehearsal = {"host_id": None, "host_name": None, "why_not": "not enough memory", "vcpus": 1, "memory_mib": 512, "disk_gib": 4, "removed": {}, "asked": {}}
+    api.answer("POST", "/v1/vms", (200, rehearsal))
+    ran = houyi("vm", "create", "web", "--image", "tiny", "--type", "c1.small", "--dry-run")
+    assert api.last("POST").params == {"dry_run": "true"}
+    assert "not enough memory" in ran.out
+
+
+def test_labels_are_changed_only_as_they_were_read(houyi: Houyi, api: FakeApi) -> None:
+    houyi("vm", "set", "hello", "--label", "new=1")
+    assert api.last("PATCH").body == {"labels": {"tier": "web", "new": "1"}}
+    assert api.last("PATCH").headers["if-match"] == '"9"'
+
+
+def test_secrets_are_alone_on_stdout(houyi: Houyi) -> None:
+    for line in ("token create t", "host join-token"):
+        ran = houyi(*line.split())
+        assert ran.out == "the-secret\n"
+        assert "the-secret" not in ran.err
+
+
+def test_the_log_is_printed_as_it_is(houyi: Houyi) -> None:
+    assert houyi("vm", "log", "hello").out == "booting\r\nlogin: "
+    assert houyi("vm", "log", "hello", "-o", "json").json == {"log": "booting\r\nlogin: "}
+
+
+def test_an_ssh_key_from_a_file(houyi: Houyi, api: FakeApi, home: Path) -> None:
+    (home / "id.pub").write_text("ssh-ed25519 AAAA me\n")
+    assert houyi("ssh-key", "add", "mine", str(home / "id.pub"), "-o", "json").json == NOUNS["ssh-keys"]
+    assert api.last("POST").body == {"name": "mine", "public_key": "ssh-ed25519 AAAA me"}
+
+
+def test_a_private_key_is_never_sent(houyi: Houyi, api: FakeApi, home: Path) -> None:
+    (home / "id").write_text("-----BEGIN OPENSSH " + "PRIVATE KEY-----\nsecret\n")
+    ran = houyi("ssh-key", "add", "mine", str(home / "id"))
+    assert ran.code == 2
+    assert "not_a_public_key" in ran.err
+    assert api.asked == []
+
+
+def test_a_key_pair_is_generated(houyi: Houyi, api: FakeApi, home: Path) -> None:
+    assert houyi("ssh-key", "generate", "work").code == 0
+    private = home / ".ssh" / "houyi_work"
+    assert private.stat().st_mode & 0o777 == 0o600
+    assert private.read_text().startswith("-----BEGIN OPENSSH " + "PRIVATE KEY-----")
+    public = private.with_name("houyi_work.pub").read_text().strip()
+    assert api.last("POST").body == {"name": "work", "public_key": public}
+    again = houyi("ssh-key", "generate", "work")
+    assert again.code == 4
+    assert "file_exists" in again.err
+
+
+def test_a_key_that_was_refused_leaves_no_file(houyi: Houyi, api: FakeApi, home: Path) -> None:
+    api.refuse("POST", "/v1/ssh-keys", 409, "name_taken")
+    assert houyi("ssh-key", "generate", "work").code == 4
+    assert list((home / ".ssh").iterdir()) == []
+
+
+def test_deleting_asks_first(houyi: Houyi, api: FakeApi) -> None:
+    ran = houyi("vm", "delete", "hello")
+    assert ran.code == 2
+    assert "--yes" in ran.err
+    assert api.asked == []
+
+
+@pytest.mark.parametrize(("shell", "sign"), [("bash", "complete "), ("zsh", "#compdef houyi"), ("fish", "complete -c houyi")])
+def test_completion(houyi: Houyi, home: Path, shell: str, sign: str) -> None:
+    script = houyi("completion", "show", shell).out
+    assert sign in script
+    assert "reboot" in script
+    file = home / "script"
+    assert houyi("completion", "install", shell, "--file", str(file)).code == 0
+    assert sign in file.read_text()
+    assert houyi("completion", "show", shell, "-o", "json").json["shell"] == shell
