@@ -30,7 +30,7 @@ class AcceleratorProbe:
 
     accelerator: Accelerator
     verdict: str
-    """'native' | 'slow' | 'emulated' | 'broken' | 'hang' | 'absent' | 'denied'."""
+    """'native' | 'slow' | 'emulated' | 'broken' | 'hang' | 'absent' | 'denied' | 'forced' (by a setting)."""
     reason: str
     """One sentence for people: why this accelerator."""
     exit_ns: Mapping[str, int] = field(default_factory=dict)

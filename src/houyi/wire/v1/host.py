@@ -16,7 +16,7 @@ class HostUpdate(Asked):
 
 class HostAccelerator(Shown):
     accelerator: Accelerator
-    verdict: str = Field(description="native, slow, emulated, broken, hang, absent or denied.")
+    verdict: str = Field(description="native, slow, emulated, broken, hang, absent, denied, or forced by a setting.")
     reason: str
     exit_ns: dict[str, int] = Field(description="Nanoseconds that a VM exit costs, by kind; empty where KVM does not run.")
     loop_ns: float
