@@ -46,8 +46,9 @@ def judge(found: Mapping[str, Any]) -> AcceleratorProbe:
     if "hang" in found:
         at = found.get("stage", "its start")
         return _qemu("hang", f"64-bit code under /dev/kvm did not come back within {found['hang']:g} s (stage: {at}): this KVM cannot run guests", loop_ns)
-    if "error" in found or not loop_ns:
-        return _qemu("broken", f"/dev/kvm cannot run 64-bit code: {found.get('error', 'no result')}", loop_ns)
+    if "error" in found or found.get("stage") != "done" or not loop_ns:
+        error = found.get("error", f"the trial died (stage: {found.get('stage', 'its start')})")
+        return _qemu("broken", f"/dev/kvm cannot run 64-bit code: {error}", loop_ns)
     if loop_ns < NATIVE_LOOP_NS:
         reason = f"64-bit code ran natively under /dev/kvm ({loop_ns:g} ns a loop turn)"
         return AcceleratorProbe(accelerator=Accelerator.KVM, verdict="native", reason=reason, exit_ns=exits, loop_ns=loop_ns)

@@ -21,6 +21,7 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Callable
 
 KVM_GET_API_VERSION = 0xAE00
 KVM_CREATE_VM = 0xAE01
@@ -154,29 +155,41 @@ def trial(say: int) -> None:
         tell(denied=str(error))
     except (OSError, RuntimeError) as error:
         tell(error=f"{type(error).__name__}: {error}")
-    os._exit(0)
+
+
+def watch(limit: float, act: Callable[[int], None]) -> dict[str, object]:
+    """Run `act(descriptor)` in a child and gather the JSON lines that it writes there; 'hang' if it has not ended within `limit` seconds."""
+    hear, say = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(hear)
+        # Stuck in the kernel it would keep our output open, and who reads that would wait for its end.
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(null, descriptor)
+        try:
+            act(say)
+        finally:
+            os._exit(0)
+    os.close(say)
+    data, deadline, ended = b"", time.monotonic() + limit, False
+    while not ended and (left := deadline - time.monotonic()) > 0:
+        if select.select([hear], [], [], left)[0]:
+            piece = os.read(hear, 65536)
+            data, ended = data + piece, not piece
+    found: dict[str, object] = {}
+    for line in data.splitlines():
+        found.update(json.loads(line))
+    if not ended:
+        os.kill(child, signal.SIGKILL)  # not waited for: it may be stuck in the kernel
+        found["hang"] = limit
+    return found
 
 
 def main() -> None:
-    limit = float(sys.argv[1])
     found: dict[str, object] = {"present": os.path.exists("/dev/kvm")}  # noqa: PTH110 - standard library, few imports
     if found["present"]:
-        hear, say = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(hear)
-            trial(say)
-        os.close(say)
-        data, deadline, ended = b"", time.monotonic() + limit, False
-        while not ended and (left := deadline - time.monotonic()) > 0:
-            if select.select([hear], [], [], left)[0]:
-                piece = os.read(hear, 65536)
-                data, ended = data + piece, not piece
-        for line in data.splitlines():
-            found.update(json.loads(line))
-        if not ended:
-            os.kill(child, signal.SIGKILL)  # not waited for: it may be stuck in the kernel
-            found["hang"] = limit
+        found |= watch(float(sys.argv[1]), trial)
     sys.stdout.write(json.dumps(found))
 
 

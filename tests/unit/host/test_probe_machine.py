@@ -1,0 +1,119 @@
+"""What is read from /proc and /sys, on trees of other machines; and the whole probe with a hypervisor that is away."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from houyi.host.probe.machine import MachineFiles, disk_gib
+from houyi.host.probe.probe import RealProbe
+from houyi.model.errors import Unavailable
+from houyi.model.host import Accelerator, AcceleratorProbe
+
+CPUINFO = """\
+processor\t: 0
+vendor_id\t: GenuineIntel
+model name\t: Intel(R) Xeon(R) CPU E5-2682 v4 @ 2.50GHz
+flags\t\t: fpu vme vmx ept aes
+vmx flags\t: vnmi preemption_timer
+
+processor\t: 1
+model name\t: Another
+flags\t\t: fpu
+"""
+MEMINFO = "MemTotal:       65777204 kB\nMemFree:         1017204 kB\nMemAvailable:   41943040 kB\nHugePages_Total:     512\n"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> MachineFiles:
+    texts = {
+        "proc/sys/kernel/random/boot_id": "0b2f-boot\n",
+        "proc/cpuinfo": CPUINFO,
+        "proc/meminfo": MEMINFO,
+        "proc/loadavg": "1.75 0.80 0.40 3/412 9000\n",
+        "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages": "512\n",
+        "sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages": "0\n",
+        "sys/devices/system/node/node0/cpulist": "0-1\n",
+        "sys/devices/system/node/node1/cpulist": "2-3\n",
+        "sys/devices/system/node/online": "0-1\n",
+    }
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return MachineFiles(tmp_path / "proc", tmp_path / "sys")
+
+
+def test_an_intel_machine(files: MachineFiles) -> None:
+    assert files.boot_id() == "0b2f-boot"
+    assert files.cpu() == ("Intel(R) Xeon(R) CPU E5-2682 v4 @ 2.50GHz", ("aes", "ept", "fpu", "vme", "vmx"))
+    assert files.memory_mib() == 64235
+    assert files.memory_free_mib() == 40960
+    assert files.load1() == 1.75
+    assert files.numa_nodes() == 2
+    assert files.hugepages() == {"1048576": 0, "2048": 512}
+
+
+def test_a_kernel_without_numa_and_huge_pages(tmp_path: Path) -> None:
+    assert MachineFiles(tmp_path, tmp_path).numa_nodes() == 1
+    assert MachineFiles(tmp_path, tmp_path).hugepages() == {}
+
+
+def test_a_disk_is_measured(tmp_path: Path) -> None:
+    size, free = disk_gib(tmp_path)
+    assert 0 <= free <= size
+
+
+@dataclass(frozen=True)
+class Said:
+    libvirt_version: str = "11.3.0"
+    qemu_version: str = "10.0.2"
+    machine_types: Sequence[str] = ("pc-q35-10.0", "q35")
+    firmwares: Sequence[str] = ("bios", "uefi")
+    cpu_features: Sequence[str] = ("aes",)
+
+
+class Hypervisor:
+    """libvirt as far as the probe asks it; `away` makes every call fail."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        self.away = away
+        self.connected = True
+        self.asked: list[Accelerator] = []
+
+    async def capabilities(self, accelerator: Accelerator) -> Said:
+        self.asked.append(accelerator)
+        if self.away:
+            raise Unavailable("libvirt_away", "it does not answer: start it")
+        return Said()
+
+    async def running(self) -> int:
+        if self.away:
+            raise Unavailable("libvirt_away", "it does not answer: start it")
+        return 3
+
+
+ACCELERATOR = AcceleratorProbe(accelerator=Accelerator.QEMU, verdict="emulated", reason="it interprets instructions one by one")
+
+
+async def test_facts_are_whole(files: MachineFiles, tmp_path: Path) -> None:
+    hypervisor = Hypervisor()
+    facts = await RealProbe(ACCELERATOR, tmp_path, hypervisor, files).facts()
+    assert hypervisor.asked == [Accelerator.QEMU]
+    assert (facts.boot_id, facts.memory_mib, facts.numa_nodes, facts.cpu_model) == ("0b2f-boot", 64235, 2, "Intel(R) Xeon(R) CPU E5-2682 v4 @ 2.50GHz")
+    assert (facts.qemu_version, facts.libvirt_version, facts.firmwares) == ("10.0.2", "11.3.0", ("bios", "uefi"))
+    assert facts.accelerator == ACCELERATOR
+    assert facts.hostname
+    assert facts.agent_version
+
+
+async def test_load_never_fails(files: MachineFiles, tmp_path: Path) -> None:
+    hypervisor = Hypervisor()
+    probe = RealProbe(ACCELERATOR, tmp_path, hypervisor, files)
+    load = await probe.load()
+    assert (load.vms_running, load.libvirt_connected, load.memory_free_mib, load.load1) == (3, True, 40960, 1.75)
+    hypervisor.away = True
+    assert ((await probe.load()).vms_running, (await probe.load()).libvirt_connected) == (0, False)
+    with pytest.raises(Unavailable):
+        await probe.facts()
