@@ -1,0 +1,164 @@
+"""The circle, whole: a wish at the server becomes true on a host, and what happens there is seen at the server, whoever dies in between."""
+
+import asyncio
+
+import pytest
+
+from houyi.control.commands.host import remove_host, update_host_desired
+from houyi.control.commands.vm import delete_vm, pause_vm, reboot_vm, resume_vm, start_vm, stop_vm
+from houyi.model.errors import Conflict, Failed, NoCapacity, NotFound
+from houyi.model.host import HostState, effective_host
+from houyi.model.operation import OperationState
+from houyi.model.vm import EffectiveState, StopMode, VmState
+from houyi.store.views.event import list_events
+from houyi.store.views.page import EVERYTHING
+from sim.whole import Platform
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_life(both: Platform) -> None:
+    host = await both.add_host("one")
+    await both.add_image()
+    vm_id = await both.running("hello")
+    vm = await both.vm("hello")
+    assert vm.host_id == host.host_id
+    assert vm.desired.epoch == 1
+    assert vm.desired.nics[0].address.startswith("10.80.0.")
+    assert host.sim.domains[vm_id].state is VmState.RUNNING
+    for command, state in (
+        (pause_vm, EffectiveState.PAUSED),
+        (resume_vm, EffectiveState.RUNNING),
+        (reboot_vm, EffectiveState.RUNNING),
+        (stop_vm, EffectiveState.STOPPED),
+        (start_vm, EffectiveState.RUNNING),
+    ):
+        await both.done(await command(both.control, both.ctx, "hello"))
+        await both.until_state(vm_id, state)
+    await both.done(await delete_vm(both.control, both.ctx, "hello"))
+    with pytest.raises(NotFound):
+        await both.vm("hello")
+    assert (host.sim.domains, host.sim.disks, host.sim.seeds) == ({}, {}, {})
+    assert set((await both.host(host)).claimed.values()) <= {0}
+    events = (await both.server.store.read(lambda c: list_events(c, None, EVERYTHING, target_id=vm_id))).items
+    kinds = {event.kind for event in events}
+    assert {"vm.create", "vm.placed", "vm.state", "vm.deleted"} <= kinds
+
+
+async def test_an_outage_of_the_server_stops_no_guest(both: Platform) -> None:
+    host = await both.add_host("one")
+    await both.add_image()
+    steady, crashing = await both.running("steady"), await both.running("crashing")
+    run = host.sim.domains[steady].run
+    await both.server.kill()
+    host.sim.guest_panic(crashing)
+
+    async def restarted() -> bool:
+        return host.sim.domains[crashing].state is VmState.RUNNING
+
+    await both.until(restarted)  # the agent's own doing
+    await both.server.start()
+    await both.until_state(steady, EffectiveState.RUNNING)
+    await both.until_state(crashing, EffectiveState.RUNNING)
+    assert host.sim.domains[steady].run == run
+    kinds = [event.kind for event in (await both.server.store.read(lambda c: list_events(c, None, EVERYTHING, target_id=crashing))).items]
+    assert "vm.guest_panic" in kinds, "what happened during the outage is told later"
+    await both.done(await stop_vm(both.control, both.ctx, "steady", mode=StopMode.FORCE))
+
+
+async def test_an_operation_survives_the_server(both: Platform) -> None:
+    host = await both.add_host("one")
+    await both.add_image()
+    await host.kill()
+    _, operation = await both.create("later")
+    await both.server.kill()
+    await both.server.start()
+    host.start()
+    await both.done(operation)
+
+
+async def test_an_agents_death_stops_no_guest_and_is_seen(platform: Platform) -> None:
+    host = await platform.add_host("one")
+    await platform.add_image()
+    vm_id = await platform.running("hello")
+    run = host.sim.domains[vm_id].run
+    await host.kill()
+    await platform.until_state(vm_id, EffectiveState.UNKNOWN)
+    assert effective_host(await platform.host(host)) is HostState.UNREACHABLE
+    assert host.sim.domains[vm_id].run == run
+    stop = await stop_vm(platform.control, platform.ctx, "hello", mode=StopMode.FORCE)
+    host.start()
+    await platform.done(stop)
+    await platform.until_state(vm_id, EffectiveState.STOPPED)
+
+
+async def test_what_a_guest_does_is_seen(platform: Platform) -> None:
+    host = await platform.add_host("one")
+    await platform.add_image()
+    vm_id = await platform.running("hello")
+    host.sim.guest_shutdown(vm_id)
+    await platform.until_state(vm_id, EffectiveState.STOPPED)
+    await platform.done(await start_vm(platform.control, platform.ctx, "hello"))
+    assert host.sim.domains[vm_id].state is VmState.RUNNING
+
+
+async def test_a_failure_on_the_host_is_the_operations_failure(platform: Platform) -> None:
+    host = await platform.add_host("one")
+    await platform.add_image()
+    host.sim.fail_next("start", Failed("libvirt_failed", "no such machine type"))
+    vm_id, operation = await platform.create("hello")
+    ended = await platform.ended(operation)
+    assert ended.state is OperationState.FAILED
+    assert ended.error is not None
+    assert ended.error.code == "libvirt_failed"
+    await platform.until_state(vm_id, EffectiveState.ERROR)
+    await platform.done(await start_vm(platform.control, platform.ctx, "hello"))
+    await platform.until_state(vm_id, EffectiveState.RUNNING)
+
+
+async def test_vms_go_where_there_is_room_and_no_further(platform: Platform) -> None:
+    one, two = await platform.add_host("one"), await platform.add_host("two")
+    await platform.add_image()
+    for number in range(4):
+        await platform.running(f"vm-{number}", memory_mib=2048)
+    assert (len(one.sim.domains), len(two.sim.domains)) == (2, 2)
+    with pytest.raises(NoCapacity) as refused:
+        await platform.create("one-more", memory_mib=2048)
+    assert refused.value.extra["asked"]["memory_mib"] == 2048
+
+
+async def test_no_vm_comes_to_a_cordoned_host(platform: Platform) -> None:
+    one, two = await platform.add_host("one"), await platform.add_host("two")
+    await platform.add_image()
+    await update_host_desired(platform.control, platform.ctx, "one", cordoned=True)
+    for number in range(3):
+        await platform.running(f"vm-{number}")
+    assert (len(one.sim.domains), len(two.sim.domains)) == (0, 3)
+
+
+async def test_many_at_once(platform: Platform) -> None:
+    hosts = [await platform.add_host("one"), await platform.add_host("two")]
+    await platform.add_image()
+    made = await asyncio.gather(*(platform.create(f"vm-{number}", memory_mib=128) for number in range(24)))
+    await asyncio.gather(*(platform.done(operation) for _, operation in made))
+    assert sum(len(host.sim.domains) for host in hosts) == 24
+    addresses = {(await platform.vm(vm_id)).desired.nics[0].address for vm_id, _ in made}
+    assert len(addresses) == 24
+    deleted = [await delete_vm(platform.control, platform.ctx, vm_id) for vm_id, _ in made]
+    await asyncio.gather(*(platform.done(operation) for operation in deleted))
+    assert all(not host.sim.domains and not host.sim.disks for host in hosts)
+
+
+async def test_a_host_with_vms_cannot_be_removed_and_one_without_is_not_heard_again(platform: Platform) -> None:
+    host = await platform.add_host("one")
+    await platform.add_image()
+    await platform.running("hello")
+    with pytest.raises(Conflict):
+        await remove_host(platform.control, platform.ctx, "one")
+    await platform.done(await delete_vm(platform.control, platform.ctx, "hello"))
+    await remove_host(platform.control, platform.ctx, "one")
+    await host.kill()
+    host.start()
+    await asyncio.sleep(1.0)
+    with pytest.raises(NotFound):
+        await platform.host(host)
