@@ -130,6 +130,7 @@ async def test_a_host_reaches_nothing_of_another(platform: Platform) -> None:
     victim = await platform.add_host("victim")
     await platform.add_image()
     vm_id = await platform.running("hello")
+    await platform.until_answers("hello")
     before = await platform.vm("hello")
     assert before.observed is not None
     evil = platform.new_agent("evil")

@@ -85,7 +85,7 @@ class Agent:
     def __init__(self, settings: Settings, name: str) -> None:
         self.settings, self.name = settings, name
         self.sim = SimHost(SystemClock(), boot_seconds=0.02, shutdown_seconds=0.02)
-        self.sim.facts = replace(self.sim.facts, hostname=name, cpus=4, memory_mib=4096 + 512, disk_gib=100)
+        self.sim.facts = replace(self.sim.facts, hostname=name, cpus=4, memory_mib=4096 + 1024 + 512, disk_gib=100)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -187,6 +187,15 @@ class Platform:
             return effective(await self.vm(reference)) in states
 
         await self.until(is_so)
+
+    async def until_answers(self, reference: str) -> None:
+        """Until all is said of a VM that has just started: its guest agent answers and tells its addresses."""
+
+        async def answers() -> bool:
+            seen = (await self.vm(reference)).observed
+            return seen is not None and bool(seen.guest_addresses)
+
+        await self.until(answers)
 
     async def until(self, true: Callable[[], Awaitable[bool]]) -> None:
         end = time.monotonic() + SECONDS
