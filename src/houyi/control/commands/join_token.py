@@ -1,5 +1,7 @@
 """What may be asked of join tokens; administrators only, which the API checks."""
 
+from dataclasses import replace
+
 from houyi.base.ids import digest
 from houyi.control.control import Context, Control, as_expected, new_event, remembered
 from houyi.model.errors import Invalid
@@ -31,8 +33,8 @@ async def create_join_token(control: Control, ctx: Context, ca_fingerprint: str,
         revision=control.store.revision,
     )
     event = new_event(control, ctx, "join_token.create", token.id, "", "a host may join", project_id=None)
-    await control.store.apply([insert_join_token(token), event, *remembered(control, ctx, token)])
-    return token, f"hyj_{token.id}_{ca_fingerprint}_{secret}"
+    revision = await control.store.apply([insert_join_token(token), event, *remembered(control, ctx, token)])
+    return replace(token, revision=revision), f"hyj_{token.id}_{ca_fingerprint}_{secret}"
 
 
 async def delete_join_token(control: Control, ctx: Context, token_id: str, *, expected: int | None = None) -> None:

@@ -1,5 +1,7 @@
 """What may be asked of users' tokens."""
 
+from dataclasses import replace
+
 from houyi.base.ids import digest
 from houyi.control.control import Context, Control, as_expected, new_event, remembered
 from houyi.model.errors import Forbidden, Invalid
@@ -45,8 +47,8 @@ async def create_token(control: Control, ctx: Context, name: str, role: Role, *,
     expires_at = control.clock.now() + lifetime_seconds if lifetime_seconds else 0.0
     token, text, mutation = new_token(control, ctx.project_id, name, role, expires_at)
     event = new_event(control, ctx, "token.create", token.id, name, f"a token for role {role.value}", project_id=ctx.project_id)
-    await control.store.apply([mutation, event, *remembered(control, ctx, token)])
-    return token, text
+    revision = await control.store.apply([mutation, event, *remembered(control, ctx, token)])
+    return replace(token, revision=revision), text
 
 
 async def revoke_token(control: Control, ctx: Context, reference: str, *, expected: int | None = None) -> TokenId:

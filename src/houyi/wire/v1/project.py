@@ -1,5 +1,7 @@
 """Projects as JSON, and who the caller is."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from houyi.model.project import Project as ModelProject
@@ -44,3 +46,7 @@ class About(Shown):
     version: str
     revision: int = Field(description="The store's revision.")
     links: dict[str, str] = Field(description="Name to path.")
+
+
+class Health(Shown):
+    status: Literal["ok"]

@@ -28,6 +28,10 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Nothing(Asked):
+    """The body of a verb that takes no arguments; it may be left out."""
+
+
 class Shown(BaseModel):
     """Part of an answer. Clients ignore fields that they do not know."""
 
