@@ -105,25 +105,54 @@ async def run(
     return output
 
 
-async def start(argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A program that goes on without us. Unlike asyncio's processes it is not killed when our event loop is closed or this object is forgotten."""
+
+    pid: int
+
+    async def wait(self) -> None:
+        """Until it has ended; reaps it."""
+        descriptor = os.pidfd_open(self.pid)
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        loop.add_reader(descriptor, lambda: None if ended.done() else ended.set_result(None))
+        try:
+            await ended
+            self.reap()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    def reap(self) -> bool:
+        """Whether it has ended."""
+        try:
+            return os.waitpid(self.pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:
+            return True
+
+
+def start(argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> Started:
     """Start a program that outlives us: in a session of its own, with its output appended to `log` (mode 0640).
 
     `env` is added to our own environment. :raise Failed: `program_missing`.
     """
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o640)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o640)
     try:
-        return await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            env={**os.environ, **(env or {})},
-            start_new_session=True,
+        pid = os.posix_spawnp(
+            argv[0],
+            list(argv),
+            {**os.environ, **(env or {})},
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores these; a program expects them as they are by default
         )
     except (FileNotFoundError, PermissionError) as error:
         raise Failed("program_missing", f"{argv[0]} could not be started ({error.strerror}): install it or correct PATH") from error
     finally:
-        os.close(descriptor)
+        os.close(output)
+    return Started(pid)
 
 
 def _as_user(user: str) -> list[str]:

@@ -100,7 +100,7 @@ async def _have_libvirt(settings: Settings) -> list[Program]:
     started = []
     for program in programs(settings):
         if program.name in _LIBVIRT and foreign(program) is None:
-            process = await start(program.argv, log=settings.log_dir / f"{program.name}.log")
+            process = start(program.argv, log=settings.log_dir / f"{program.name}.log")
             PidFile(settings.run_dir / f"{program.name}.pid").write(process.pid)
             started.append(program)
             await until(program.ready, LIBVIRT_SECONDS)

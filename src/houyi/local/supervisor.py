@@ -4,6 +4,8 @@ absent -> starting -> running -> (died) -> waiting -> starting ...
 """
 
 import asyncio
+import os
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +24,11 @@ STEADY_SECONDS = 30.0
 READY_SECONDS = 30.0
 """How long the next program waits for this one to be ready; then it is started all the same, since all of them can wait."""
 LOG_BYTES_MAX = 16 << 20
-"""A log beyond this is moved aside when its program is started; one old one is kept."""
+"""A log beyond this is copied aside and emptied; one old one is kept."""
+LOG_LOOK_SECONDS = 30.0
 END_SECONDS = 15.0
+COMM_BYTES = 15
+"""What the kernel keeps of a program's name (TASK_COMM_LEN)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +54,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Until cancelled; then the programs that do not outlive it are ended, last first."""
-        tasks: list[asyncio.Task[None]] = []
+        tasks = [asyncio.create_task(self._trim_logs(), name="trim-logs")]
         try:
             for program in self._programs:
                 tasks.append(asyncio.create_task(self._keep(program), name=f"keep-{program.name}"))
@@ -87,20 +92,39 @@ class Supervisor:
             log.info("program_adopted", program=program.name, pid=known.pid)
             await wait_end(known)
             return
-        log_path = self._log_dir / f"{program.name}.log"
-        if log_path.exists() and log_path.stat().st_size > LOG_BYTES_MAX:
-            log_path.replace(log_path.with_suffix(".log.1"))
-        process = await start(program.argv, log=log_path)
+        process = start(program.argv, log=self._log_dir / f"{program.name}.log")
         pid_file.write(process.pid)
         log.info("program_started", program=program.name, pid=process.pid)
         await process.wait()
 
+    async def _trim_logs(self) -> None:
+        while True:
+            for path in self._log_dir.glob("*.log"):
+                try:
+                    await asyncio.to_thread(trim_log, path, LOG_BYTES_MAX)
+                except OSError as error:
+                    log.warning("log_not_trimmed", path=str(path), error=str(error))
+            await asyncio.sleep(LOG_LOOK_SECONDS)
 
-def foreign(program: Program) -> Known | None:
-    """The program's process by its own pid file, whoever started it."""
+
+def trim_log(path: Path, bytes_max: int) -> bool:
+    """Copy a log that is too long aside and empty it; its writers append, so they go on at the start. What is written in between is lost."""
+    if path.stat().st_size <= bytes_max:
+        return False
+    old = path.with_suffix(".log.1")
+    shutil.copyfile(path, old)
+    old.chmod(path.stat().st_mode & 0o777)
+    os.truncate(path, 0)
+    return True
+
+
+def foreign(program: Program, proc: Path = Path("/proc")) -> Known | None:
+    """The program's process by its own pid file, whoever started it. The pid may be another's by now: its name has to be the program's."""
     if program.pid_path is None:
         return None
     try:
-        return look_up(int(program.pid_path.read_text()))
-    except (FileNotFoundError, ValueError):
+        pid = int(program.pid_path.read_text())
+        name = (proc / str(pid) / "comm").read_text().rstrip("\n")
+    except (FileNotFoundError, ProcessLookupError, ValueError):
         return None
+    return look_up(pid, proc) if name == Path(program.argv[0]).name[:COMM_BYTES] else None

@@ -80,7 +80,7 @@ async def up_detached(settings: Settings) -> Up:
     make_folders(settings)
     already = supervisor_file(settings).read() is not None
     if not already:
-        await start((sys.executable, "-m", "houyi", "up"), log=settings.log_dir / "supervisor.log")
+        start((sys.executable, "-m", "houyi", "up"), log=settings.log_dir / "supervisor.log")
     wanted = programs(settings)
 
     async def whole() -> bool:

@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from houyi.host.shell import OUTPUT_BYTES_MAX, Limits, run
+from houyi.host.shell import OUTPUT_BYTES_MAX, Limits, run, start
 from houyi.model.errors import Failed
 
 
@@ -96,3 +97,43 @@ async def test_other_user() -> None:
     with pytest.raises(Failed) as caught:
         await run(["id"], timeout=10, user="houyi-nobody-at-all")
     assert caught.value.code == "user_missing"
+
+
+STARTS = """
+import asyncio, sys, time
+from pathlib import Path
+from houyi.host.shell import start
+async def go():
+    started = start(["sh", "-c", "echo began; sleep 30 & echo $!; wait"], log=Path(sys.argv[1]))
+    while Path(sys.argv[1]).read_text().count("\\n") < 2:
+        time.sleep(0.02)
+    print(started.pid)
+asyncio.run(go())
+"""
+
+
+async def test_what_is_started_outlives_us(tmp_path: Path) -> None:
+    """Also the end of the event loop and of the process that started it; in a session of its own, so that no terminal and no group kill reaches it."""
+    log = tmp_path / "log"
+    pid = int((await run([sys.executable, "-c", STARTS, str(log)], timeout=20, env={"PYTHONPATH": os.pathsep.join(sys.path)})).text)
+    try:
+        assert os.getsid(pid) == pid
+        assert log.read_text().startswith("began\n")
+        assert log.stat().st_mode & 0o777 == 0o640
+    finally:
+        os.killpg(pid, signal.SIGKILL)
+
+
+async def test_the_end_of_what_is_started_is_seen(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    started = start(["sh", "-c", 'echo "$GREETING"; trap; kill -s PIPE $$; echo alive'], log=log, env={"GREETING": "hello"})
+    await asyncio.wait_for(started.wait(), 10)
+    assert log.read_text() == "before\nhello\n"
+    assert started.reap()
+    with pytest.raises(Failed) as caught:
+        start(["houyi-no-such-program"], log=log)
+    assert caught.value.code == "program_missing"
+    (tmp_path / "link").symlink_to(log)
+    with pytest.raises(OSError, match="symbolic links"):
+        start(["true"], log=tmp_path / "link")
