@@ -71,8 +71,11 @@ class Loop:
         self._write_down()
         self._wake.set()
 
-    def wake(self) -> None:
-        """Look at everything now."""
+    def wake(self, *, urgent: bool = False) -> None:
+        """Look at everything now; if urgent, also at what waits after a failure (the server or libvirt is back)."""
+        if urgent:
+            for served in self._served.values():
+                served.poke(urgent=True)
         self._wake.set()
 
     def _wanted(self, vm_id: VmId) -> DesiredVm | None:
@@ -121,7 +124,7 @@ class Loop:
         async for event in self._ports.machine.events():
             if event.vm_id is None:
                 log.warning("machine_event", kind=event.kind, detail=event.detail)
-                self._wake.set()
+                self.wake(urgent=event.kind == "connection_back")
                 continue
             if event.kind and event.vm_id in self._desired:
                 self._reports.happened(Happening(vm_id=event.vm_id, kind=event.kind, detail=event.detail, at=self._clock.now()))

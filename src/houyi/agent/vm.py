@@ -52,6 +52,9 @@ class ServedVm:
         self._task: asyncio.Task[None] | None = None
         self._dirty = False
         self._tries = 0
+        self._urgent = False
+        self._not_before = 0.0
+        """Of the event loop's clock: nothing but what is urgent is heard before."""
         self._timer: asyncio.TimerHandle | None = None
         self._fetch: asyncio.Task[None] | None = None
         self._addresses: tuple[str, ...] = ()
@@ -59,16 +62,21 @@ class ServedVm:
         self._asked_at = float("-inf")
         self._changed_at = 0.0
 
-    def poke(self) -> None:
-        """Have the task look at this VM; one that is at work already looks once more."""
+    def poke(self, *, urgent: bool = False) -> None:
+        """Have the task look at this VM; one that is at work already looks once more. What failed for now waits out its delay, unless it is urgent."""
+        if not urgent and asyncio.get_running_loop().time() < self._not_before:
+            return
+        self._not_before = 0.0
         self._dirty = True
+        self._urgent = self._urgent or urgent
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work(), name=f"vm-{self._id}")
 
     def overtaken(self) -> None:
-        """A newer wish has come: do not finish to wait for an image that may no longer be wanted."""
+        """A newer wish has come: look at once, and do not finish to wait for an image that may no longer be wanted."""
         if self._fetch is not None:
             self._fetch.cancel()
+        self.poke(urgent=True)
 
     async def stop(self) -> None:
         """Stop acting; the VM goes on."""
@@ -81,7 +89,9 @@ class ServedVm:
     async def _work(self) -> None:
         with bound(vm=self._id):
             while self._dirty:
-                self._dirty = False
+                self._dirty = self._urgent = False
+                if self._timer is not None:
+                    self._timer.cancel()  # this is the look that it was for
                 try:
                     await self._look()
                     self._tries = 0
@@ -90,18 +100,24 @@ class ServedVm:
                     self._tries += 1
                     log.info("vm_later", code=error.code, detail=error.detail, seconds=delay)
                     self._say_why(error)
-                    self._again(delay)
+                    self._later(delay)
                 except OSError as error:  # the ledger cannot be written to: nothing may be done that could not be remembered
                     log.error("ledger_unwritable", error=str(error))
-                    self._again(RETRY_SECONDS[-1])
+                    self._later(RETRY_SECONDS[-1])
                 except Exception:
                     log.exception("vm_pass_crashed")
-                    self._again(RETRY_SECONDS[-1])
+                    self._later(RETRY_SECONDS[-1])
+
+    def _later(self, seconds: float) -> None:
+        """After a failure: events of the machine, which the try itself may have caused, do not make it sooner."""
+        self._dirty = self._urgent
+        self._not_before = 0.0 if self._urgent else asyncio.get_running_loop().time() + seconds
+        self._again(seconds)
 
     def _again(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.poke)
+        self._timer = asyncio.get_running_loop().call_later(seconds, lambda: self.poke(urgent=True))
 
     async def _look(self) -> None:
         """See, plan, and do the steps; again after the steps, until there is nothing to do."""
