@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,22 +28,28 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
-async def _migrate(url: str) -> None:
-    store = await Store.open(url)
-    await store.close()
+def _migrate(url: str) -> None:
+    """In a thread with an event loop of its own, since the test that asks first may be in one."""
+
+    async def open_and_close() -> None:
+        store = await Store.open(url)
+        await store.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(asyncio.run, open_and_close()).result()
 
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "houyi.db"
-    asyncio.run(_migrate(f"sqlite:///{path}"))
+    _migrate(f"sqlite:///{path}")
     return path
 
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres: Postgres) -> str:
     postgres.sql("CREATE DATABASE template_houyi")
-    asyncio.run(_migrate(postgres.url("template_houyi")))
+    _migrate(postgres.url("template_houyi"))
     return "template_houyi"
 
 

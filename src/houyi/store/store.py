@@ -300,7 +300,9 @@ class Store:
                     self._tell(await self._database.read(newest_revision))
                 except Exception as error:
                     log.warning("store_listen_failed", error=str(error))
-                    connection = None
+                    if connection is not None:
+                        connection.terminate()
+                        connection = None
                     await asyncio.sleep(POLL_SECONDS)
         finally:
             if connection is not None and not connection.is_closed():

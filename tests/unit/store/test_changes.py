@@ -66,7 +66,7 @@ async def test_forgetting_makes_old_watchers_list_again(store: Store) -> None:
 
 
 async def test_history_is_forgotten_by_age(store: Store) -> None:
-    await store.apply([remember("s", "old", "d", 200, "", 10.0), remember("s", "new", "d", 200, "", 20.0)])
+    await store.apply([remember("s", "old", "d", lambda _revision: (200, ""), 10.0), remember("s", "new", "d", lambda _revision: (200, ""), 20.0)])
     await store.apply([forget_history(15.0, 15.0)])
     keys = await store.read(lambda c: c.execute(select(tables.idempotency.c.key)).scalars().all())
     assert list(keys) == ["new"]
