@@ -1,4 +1,4 @@
-"""Pages that are generated from the code: docs/SETTINGS.md and docs/ERRORS.md. tests/house/test_docs.py fails when they are old.
+"""Pages that are generated from the code: docs/SETTINGS.md, docs/ERRORS.md, docs/openapi.json. tests/house/test_docs.py fails when they are old.
 
 Write them anew:  PYTHONPATH=src:tests python -m house.pages
 """
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from house.tree import ROOT, Module, dotted, modules
+from houyi.api.app import bare_app
 from houyi.base.config import Settings
 from houyi.cli.credentials import TOKEN_VARIABLE, URL_VARIABLE
 from houyi.cli.exits import EXIT_CODES, INTERRUPTED, USAGE
@@ -166,7 +167,12 @@ def cli_page() -> str:
 
 NOTES = {USAGE: "; a mistake in the command line", 7: "; the end of a `--timeout`"}
 
-PAGES = {"docs/SETTINGS.md": settings_page, "docs/ERRORS.md": errors_page, "docs/CLI.md": cli_page}
+
+def openapi_page() -> str:
+    return json.dumps(bare_app().openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
+PAGES = {"docs/SETTINGS.md": settings_page, "docs/ERRORS.md": errors_page, "docs/CLI.md": cli_page, "docs/openapi.json": openapi_page}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -50,6 +51,11 @@ class _Application(FastAPI):
         return self.openapi_schema
 
 
+def _operation_id(route: APIRoute) -> str:
+    """'vms_create', 'vm-types_list_all': the tag and the function."""
+    return f"{route.tags[0] if route.tags else 'pages'}_{route.name}"
+
+
 async def _known_query(request: Request) -> None:
     """A parameter that is not known is a mistake, not a wish to be passed over. :raise Invalid: `query_unknown`."""
     known = request.app.state.query_names.get((request.method, getattr(request.scope.get("route"), "path", "")))
@@ -60,22 +66,35 @@ async def _known_query(request: Request) -> None:
         )
 
 
-def create_app(control: Control, tunnels: Tunnels, ca_fingerprint: str) -> FastAPI:
-    """:param ca_fingerprint: of the CA that signs hosts' certificates (`Authority.fingerprint`); goes into join tokens."""
-    app = _Application(title="Houyi", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False, dependencies=[Depends(_known_query)])
-    figures = Figures()
-    app.state.desk = Desk(control, tunnels, ca_fingerprint, Doorkeeper(control), Tickets(control.clock, control.ids), figures)
+def bare_app() -> FastAPI:
+    """The routes without anything behind them: what the document is made from."""
+    app = _Application(
+        title="Houyi",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(_known_query)],
+        generate_unique_id_function=_operation_id,
+    )
     for router in ROUTERS:
         app.include_router(router)
+    return app
+
+
+def create_app(control: Control, tunnels: Tunnels, ca_fingerprint: str) -> FastAPI:
+    """:param ca_fingerprint: of the CA that signs hosts' certificates (`Authority.fingerprint`); goes into join tokens."""
+    app = bare_app()
+    figures = Figures()
+    app.state.desk = Desk(control, tunnels, ca_fingerprint, Doorkeeper(control), Tickets(control.clock, control.ids), figures)
     app.add_exception_handler(HouyiError, on_refusal)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
     app.add_middleware(Gate, max_body_bytes=control.settings.server.max_body_bytes)
     app.add_middleware(Access, figures=figures)
-    document = app.openapi()
     app.state.query_names = {
         (method.upper(), path): {one["name"] for one in described.get("parameters", ()) if one["in"] == "query"}
-        for path, item in document["paths"].items()
+        for path, item in app.openapi()["paths"].items()
         for method, described in item.items()
     }
     return app

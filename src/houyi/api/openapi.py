@@ -29,6 +29,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if method in _METHODS:
+                operation["summary"] = operation["description"].partition(". ")[0].partition("\n")[0].rstrip(".")
                 operation["responses"].pop("422", None)
                 operation["responses"]["default"] = _REFUSED
                 operation["security"] = [] if path in OPEN else [{"token": []}]
