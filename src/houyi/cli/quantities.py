@@ -77,10 +77,10 @@ def parse_pairs(texts: Iterable[str]) -> dict[str, str]:
 def parse_nic(text: str) -> dict[str, str]:
     """'default' or 'default,address=10.80.0.9' as the API's NIC. :raise ValueError: anything else."""
     network, *options = text.split(",")
-    nic = {"network": network, **parse_pairs(options)}
-    if not network or "=" in network or set(nic) - {"network", "address"}:
+    given = parse_pairs(options)
+    if not network or "=" in network or set(given) - {"address"}:
         raise ValueError(f"{text[:80]!r} is not NETWORK or NETWORK,address=A.B.C.D")
-    return nic
+    return {"network": network, **given}
 
 
 def show_bytes(size: float) -> str:
@@ -89,7 +89,7 @@ def show_bytes(size: float) -> str:
         if size < 1023.5 or unit == "TiB":
             break
         size /= 1024
-    digits = f"{size:.0f}" if size >= 99.95 or size == int(size) else f"{size:.1f}"
+    digits = f"{size:.0f}" if size >= 99.95 else f"{size:.1f}".removesuffix(".0")
     return f"{digits} {unit}"
 
 
