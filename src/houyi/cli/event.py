@@ -63,7 +63,7 @@ def show_events(api: "Transport", options: Options, *, watch: bool = False, targ
         show_list(everything(api, path("events"), **params), COLUMNS, options.output, empty="no events")
         return
     began = time.time()
-    for change in changes(api, path("events"), **params):
+    for change in changes(api, path("events"), params):
         event = change["object"]
         if change["change"] == "changed" or (change["change"] == "present" and moment(event["at"]) >= began):
             _show_one(event, options)

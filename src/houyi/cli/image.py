@@ -110,9 +110,12 @@ def _upload(api: "Transport", name: str, body: dict[str, Any], file: Path, waiti
     operation = _registered(api, name, body)
     where = path("images", str(operation["target_id"]))
     size = file.stat().st_size
+    if not size:
+        raise Invalid("image_empty", f"{file} is empty: give a disk image")
     with shown(f"upload {name}") as bar:
         for attempt in range(_RESUMES):
             offset = int(dig(api.request("GET", where), "received_bytes", 0))
+            offset = 0 if offset >= size else offset
             try:
                 headers = {
                     "Content-Length": str(size - offset),

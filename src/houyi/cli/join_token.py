@@ -28,7 +28,7 @@ def create(
         write_data(token, options.output)
         return
     print(dig(token, "token"))  # noqa: T201 - the one thing that is asked for, alone on stdout
-    note(f"on the new host, within {show_seconds(lifetime)}: `houyi agent --join-token-file FILE` with this token in FILE")
+    note(f"on the new host, within {show_seconds(lifetime)}: `houyi agent --join-file FILE` with this token in FILE")
 
 
 app.command(create, name="create")

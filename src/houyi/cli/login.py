@@ -68,7 +68,7 @@ def version(*, options: Options = OPTIONS) -> None:
     versions = {"client": houyi.__version__, "server": None}
     try:
         with connect(options) as api:
-            versions["server"] = dig(api.request("GET", path("about")), "version", None)
+            versions["server"] = dig(api.request("GET", "/v1"), "version", None)
     except HouyiError as error:
         reason = f"does not answer ({error.code})"
     else:

@@ -58,7 +58,7 @@ class Bar:
         self._task = self._progress.add_task(title, total=1.0, stage="")
 
     def update(self, share: float, stage: str) -> None:
-        self._progress.update(self._task, completed=share, stage=clean(stage))
+        self._progress.update(self._task, completed=share, stage=clean(stage), refresh=True)
 
     def __enter__(self) -> Self:
         self._progress.start()

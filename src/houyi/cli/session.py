@@ -27,6 +27,9 @@ class Options:
         str,
         Parameter(name="--api-url", env_var=URL_VARIABLE, help="The server; by default the one of `houyi login`, else this machine's own.", show_default=False),
     ] = ""
+    project: Annotated[
+        str, Parameter(env_var="HOUYI_PROJECT", help="The project to act in, for administrators; by default the token's own.", show_default=False)
+    ] = ""
 
 
 OPTIONS = Options()
@@ -78,10 +81,10 @@ def connect(options: Options) -> "Transport":
     from houyi.sdk.transport import Transport  # httpx2 takes as long to import as everything else together
 
     login = find_login(options.api_url)
-    return Transport(login.url, login.token)
+    return Transport(login.url, login.token, project=options.project)
 
 
-def everything(api: "Transport", where: str, **params: str | int | bool | None) -> list[dict[str, Any]]:
+def everything(api: "Transport", where: str, **params: str | int | bool | Sequence[str] | None) -> list[dict[str, Any]]:
     """All items of a list, whatever the number of pages. None leaves a parameter out."""
     known = {name: value for name, value in params.items() if value is not None}
     return [item for page in api.pages(where, params=known) for item in page["items"]]

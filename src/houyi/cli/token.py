@@ -41,12 +41,11 @@ def create(
     /,
     *,
     role: Annotated[Role, Parameter(help="member: everything within the project; admin: everything.")] = Role.MEMBER,
-    project: Annotated[str, Parameter(help="For this project instead of your own (administrators only).")] = "",
     lifetime: Annotated[Seconds, Parameter(help="How long it may be used; 0: for ever.", show_default=lambda s: "for ever")] = 0.0,
     options: Options = OPTIONS,
 ) -> None:
     """Create a token. It is shown once."""
-    body = {"name": name, "role": role, "project": project, "lifetime_seconds": lifetime}
+    body = {"name": name, "role": role, "lifetime_seconds": lifetime}
     with connect(options) as api:
         token = api.request("POST", path("tokens"), body={key: value for key, value in body.items() if value})
     if options.output is not Format.TABLE:

@@ -16,7 +16,7 @@ from houyi.cli.quantities import show_age, show_gib, show_mib, show_pairs
 from houyi.cli.session import OPTIONS, WAITING, MemoryMib, Options, Seconds, Waiting, connect, dig, everything, noun
 from houyi.cli.watch import watch_list
 from houyi.model.errors import Invalid
-from houyi.model.vm import Firmware, RestartPolicy, StopMode
+from houyi.model.vm import EffectiveState, Firmware, RestartPolicy, StopMode
 from houyi.sdk.paths import path
 
 if TYPE_CHECKING:
@@ -50,24 +50,19 @@ def columns(now: float) -> Sequence[Column]:
 @app.command(name="list")
 def list_vms(
     *,
-    state: Annotated[str, Parameter(help="Only VMs in this state.")] = "",
+    state: Annotated[EffectiveState | None, Parameter(help="Only VMs in this state.")] = None,
     host: Annotated[str, Parameter(help="Only VMs on this host (name or id).")] = "",
-    label: Labels = (),
+    label: Annotated[tuple[str, ...], Parameter(negative=(), help="Only VMs with this label: KEY or KEY=VALUE; may be given several times.")] = (),
     watch: Annotated[bool, Parameter(negative=(), help="Stay and show every change as it happens; with -o json one object a line.")] = False,
     options: Options = OPTIONS,
 ) -> None:
     """List VMs."""
-    wanted = labels_of(label)
-
-    def chosen(vm: Row) -> bool:
-        on = host in ("", dig(vm, "host_id"), dig(vm, "host_name"))
-        return on and state in ("", vm["state"]) and wanted.items() <= dig(vm, "labels", {}).items()
-
+    asked: dict[str, str | Sequence[str] | None] = {"state": state, "host": host or None, "label": label or None}
     with connect(options) as api:
         if watch:
-            watch_list(api, path("vms"), chosen, columns, options.output)
+            watch_list(api, path("vms"), columns, options.output, asked)
         else:
-            rows = [vm for vm in everything(api, path("vms")) if chosen(vm)]
+            rows = everything(api, path("vms"), **asked)
             show_list(rows, columns(time.time()), options.output, empty="no VMs: create one with `houyi vm create NAME --image IMAGE --type TYPE`")
 
 

@@ -43,8 +43,8 @@ def console(
 ) -> None:
     """Open a VM's serial console; Ctrl-] leaves it. With a pipe for stdin, send it and print what the guest says."""
     with connect(options) as api:
-        socket = _ticket(api, name, "serial")
         server = api.server
+        socket = server.websocket_url(path("vms", name, "console"))
     terminal = sys.stdin.isatty()
     if terminal:
         size = os.get_terminal_size(sys.stdin.fileno())
@@ -60,7 +60,7 @@ def console(
 def log(name: Name, /, *, options: Options = OPTIONS) -> None:
     """Print what a VM has said on its serial console so far."""
     with connect(options) as api:
-        content: bytes = api.content(path("vms", name, "console", "log"))
+        content: bytes = api.content(path("vms", name, "log"))
     if options.output is not Format.TABLE:
         write_data({"log": content.decode(errors="replace")}, options.output)
         return
@@ -78,7 +78,7 @@ def vnc(
 ) -> None:
     """Let VNC viewers on this machine see a VM's display, until interrupted; also print the websocket URL for noVNC, good for one connection."""
     with connect(options) as api:
-        url = _ticket(api, name, "vnc")
+        url = ticket_url(api, name)
         if not listen:
             if options.output is Format.TABLE:
                 print(url)  # noqa: T201 - what was asked for
@@ -89,10 +89,10 @@ def vnc(
             asyncio.run(_listen(api, name, port, url, options))
 
 
-def _ticket(api: "Transport", name: str, kind: str) -> str:
-    """The URL of a websocket, good for one connection: browsers can send no header, so the ticket is in it."""
-    answer = api.request("POST", path("vms", name, "consoles"), body={"kind": kind})
-    return api.server.websocket_url(str(answer["url"]))
+def ticket_url(api: "Transport", name: str) -> str:
+    """The URL of a VM's display that opens it once, soon: browsers can send no header, so a ticket is in it."""
+    answer = api.request("POST", path("vms", name, "tickets"), body={"kind": "vnc"})
+    return api.server.websocket_url(path("vms", name, "vnc"), ticket=str(answer["ticket"]))
 
 
 async def _opened(server: "Server", url: str) -> "ClientConnection":
@@ -214,7 +214,7 @@ async def _listen(api: "Transport", name: str, port: int, url: str, options: Opt
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            socket = await _opened(api.server, await asyncio.to_thread(_ticket, api, name, "vnc"))
+            socket = await _opened(api.server, api.server.websocket_url(path("vms", name, "vnc")))
             async with socket:
                 await bridge(socket, reader, writer)
         except HouyiError as error:

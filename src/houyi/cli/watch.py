@@ -1,25 +1,25 @@
 """Staying with a list: first all of it, then every change without a gap, until interrupted."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from houyi.cli.output import Column, Format, Row, console_on, table_of, write_line
 from houyi.model.errors import Stale, Unavailable
 
 if TYPE_CHECKING:
+    from houyi.sdk.core import Params
     from houyi.sdk.transport import Transport
 
 _PAUSE_SECONDS = 1.0
 """Between attempts to reach a server that went away while we watched."""
 
 
-def watch_list(api: "Transport", where: str, chosen: Callable[[Row], bool], columns: Callable[[float], Sequence[Column]], form: Format, **params: str) -> None:
+def watch_list(api: "Transport", where: str, columns: Callable[[float], Sequence[Column]], form: Format, params: "Params") -> None:
     """A live table, or (for programs) one JSON object for each item as it is and then for each change: {"change", "object"}."""
     if form is not Format.TABLE:
-        for change in changes(api, where, **params):
-            if change["change"] == "removed" or chosen(change["object"]):
-                write_line(change)
+        for change in changes(api, where, params):
+            write_line(change)
         return
     import sys
 
@@ -27,16 +27,16 @@ def watch_list(api: "Transport", where: str, chosen: Callable[[Row], bool], colu
 
     rows: dict[str, Row] = {}
     with Live(console=console_on(sys.stdout), auto_refresh=False) as live:
-        for change in changes(api, where, **params):
+        for change in changes(api, where, params):
             item = change["object"]
-            if change["change"] != "removed" and chosen(item):
-                rows[item["id"]] = item
-            else:
+            if change["change"] == "removed":
                 rows.pop(item["id"], None)
+            else:
+                rows[item["id"]] = item
             live.update(table_of(rows.values(), columns(time.time())), refresh=True)
 
 
-def changes(api: "Transport", where: str, **params: str) -> "Any":
+def changes(api: "Transport", where: str, params: "Params") -> Iterator[Any]:
     """Items that are there as 'present', then what changes as 'changed' and 'removed'; endless.
 
     A server that goes away is looked for again, and changes that it has forgotten meanwhile are made good by listing anew.
@@ -57,7 +57,7 @@ def changes(api: "Transport", where: str, **params: str) -> "Any":
             time.sleep(_PAUSE_SECONDS)
 
 
-def _listed(api: "Transport", where: str, params: dict[str, str]) -> tuple[int, list[Any]]:
+def _listed(api: "Transport", where: str, params: "Params") -> tuple[int, list[Any]]:
     items: list[Any] = []
     revision = 0
     for page in api.pages(where, params=params):
@@ -66,7 +66,7 @@ def _listed(api: "Transport", where: str, params: dict[str, str]) -> tuple[int, 
     return revision, items
 
 
-def _followed(api: "Transport", where: str, params: dict[str, str], revision: int, known: set[str]) -> "Any":
+def _followed(api: "Transport", where: str, params: "Params", revision: int, known: set[str]) -> Iterator[Any]:
     while True:
         for line in api.lines(where, params={**params, "watch": 1, "since": revision}):
             revision = line["revision"]

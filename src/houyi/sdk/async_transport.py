@@ -19,14 +19,23 @@ class AsyncTransport:
         url: str,
         token: str,
         *,
+        project: str = "",
         transport: httpx2.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """:raise Invalid: `url_invalid`: it is no http(s) URL."""
-        self.server = Server.of(url, token)
+        """:param project: name or id of the project to act in, for administrators; empty: the token's own.
+
+        :raise Invalid: `url_invalid`: it is no http(s) URL.
+        """
+        self.server = Server.of(url, token, project)
         self._sleep = sleep
         self._http = httpx2.AsyncClient(
-            headers=self.server.headers, timeout=USUAL, transport=transport, trust_env=self.server.through_proxy, verify=self.server.encrypted
+            headers=self.server.headers,
+            params=self.server.params,
+            timeout=USUAL,
+            transport=transport,
+            trust_env=self.server.through_proxy,
+            verify=self.server.encrypted,
         )
 
     async def request(

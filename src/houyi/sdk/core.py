@@ -3,16 +3,16 @@
 import json
 import ssl
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx2
 
 from houyi.model import errors
 
 CONNECT_SECONDS = 5.0
-READ_SECONDS = 60.0
+READ_SECONDS = 75.0
 """Longer than the longest `?wait=` that the API allows, so that waiting is no time-out."""
 PATIENT = httpx2.Timeout(None, connect=CONNECT_SECONDS)
 """For streams and uploads, which may be silent for long."""
@@ -21,8 +21,8 @@ PAUSES = (0.2, 0.8, 2.0)
 """Seconds before the second, third and last attempt: a server that restarts is back within them."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-Params = Mapping[str, str | int | float | bool | None]
-"""Query parameters; None leaves one out."""
+Params = Mapping[str, str | int | float | bool | Sequence[str] | None]
+"""Query parameters; None leaves one out, several values repeat it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,10 @@ class Server:
 
     url: str
     token: str
+    project: str = ""
 
     @classmethod
-    def of(cls, url: str, token: str) -> "Server":
+    def of(cls, url: str, token: str, project: str = "") -> "Server":
         """:raise Invalid: `url_invalid`: it is no http(s) URL."""
         try:
             parts = urlsplit(url)
@@ -42,11 +43,15 @@ class Server:
             good = False
         if not good:
             raise errors.Invalid("url_invalid", f"{url[:200]!r} is not the URL of a server: it begins with http:// or https://")
-        return cls(url.rstrip("/"), token)
+        return cls(url.rstrip("/"), token, project)
 
     @property
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    @property
+    def params(self) -> dict[str, str]:
+        return {"project": self.project} if self.project else {}
 
     @property
     def through_proxy(self) -> bool:
@@ -58,9 +63,10 @@ class Server:
         """Whether certificates are checked; reading the machine's list of them takes longer than everything else, so plain HTTP skips it."""
         return self.url.startswith("https:")
 
-    def websocket_url(self, where: str) -> str:
-        """The ws(s) URL of a path of this server; a whole ws(s) URL stays as it is."""
-        return where if where.startswith(("ws://", "wss://")) else "ws" + self.url.removeprefix("http") + where
+    def websocket_url(self, where: str, **params: str) -> str:
+        """The ws(s) URL of a path of this server."""
+        query = urlencode({**self.params, **params})
+        return "ws" + self.url.removeprefix("http") + where + (f"?{query}" if query else "")
 
     def tls(self) -> ssl.SSLContext | None:
         """For websockets to this server."""
@@ -76,7 +82,7 @@ class Request:
     method: str
     where: str
     content: bytes | None
-    params: Mapping[str, str]
+    params: Mapping[str, str | list[str]]
     headers: Mapping[str, str]
 
 
@@ -91,8 +97,14 @@ def request(method: str, where: str, body: object | None, params: Params | None,
     return Request(method, where, content, texts(params), fields)
 
 
-def texts(params: Params | None) -> dict[str, str]:
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in (params or {}).items() if value is not None}
+def texts(params: Params | None) -> dict[str, str | list[str]]:
+    return {name: _text(value) for name, value in (params or {}).items() if value is not None}
+
+
+def _text(value: str | int | float | bool | Sequence[str]) -> str | list[str]:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float) else list(value)
 
 
 def pause_after(asked: Request, attempt: int, outcome: int | Exception) -> float | None:

@@ -14,12 +14,22 @@ from houyi.sdk.problems import content_of
 class Transport:
     """A pool of connections to one server, with one token; close it, or use it as a context manager."""
 
-    def __init__(self, url: str, token: str, *, transport: httpx2.BaseTransport | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
-        """:raise Invalid: `url_invalid`: it is no http(s) URL."""
-        self.server = Server.of(url, token)
+    def __init__(
+        self, url: str, token: str, *, project: str = "", transport: httpx2.BaseTransport | None = None, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        """:param project: name or id of the project to act in, for administrators; empty: the token's own.
+
+        :raise Invalid: `url_invalid`: it is no http(s) URL.
+        """
+        self.server = Server.of(url, token, project)
         self._sleep = sleep
         self._http = httpx2.Client(
-            headers=self.server.headers, timeout=USUAL, transport=transport, trust_env=self.server.through_proxy, verify=self.server.encrypted
+            headers=self.server.headers,
+            params=self.server.params,
+            timeout=USUAL,
+            transport=transport,
+            trust_env=self.server.through_proxy,
+            verify=self.server.encrypted,
         )
 
     def request(self, method: str, where: str, *, body: object | None = None, params: Params | None = None, headers: Mapping[str, str] | None = None) -> Any:

@@ -189,6 +189,7 @@ class Asked:
     params: dict[str, str]
     body: Any
     headers: dict[str, str]
+    query: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -217,7 +218,7 @@ class FakeApi:
         raw = await request.body()
         body = json.loads(raw) if raw and request.headers.get("content-type") == "application/json" else raw
         path = request.url.path
-        self.asked.append(Asked(request.method, path, dict(request.query_params), body, dict(request.headers)))
+        self.asked.append(Asked(request.method, path, dict(request.query_params), body, dict(request.headers), request.query_params.multi_items()))
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             return _json(401, {"code": "token_invalid", "detail": "the token is not known", "status": 401})
         planned = self.instead.get((request.method, path))
@@ -227,7 +228,7 @@ class FakeApi:
         return self._usual(request.method, path, request)
 
     def _usual(self, method: str, path: str, request: Request) -> Response:
-        special: dict[str, tuple[int, Any]] = {"/v1/whoami": (200, WHO), "/v1/about": (200, {"name": "houyi", "version": "9.9", "revision": 1, "links": {}})}
+        special: dict[str, tuple[int, Any]] = {"/v1/whoami": (200, WHO), "/v1": (200, {"name": "houyi", "version": "9.9", "revision": 1, "links": {}})}
         if path in special:
             return _json(*special[path])
         if path.endswith("/log"):

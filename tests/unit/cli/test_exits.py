@@ -84,7 +84,7 @@ def test_no_server(houyi: Houyi) -> None:
     [
         "vm", "vm shwo x", "vm show", "vm show a b", "vm create x", "vm create x --image i --memory 5x", "vm create x --image i --memory 100KiB",
         "vm create x --image i --bogus", "vm create x --image i --network ,address=1", "vm create x --image i --label novalue", "vm set hello",
-        "vm list --label x", "vm stop x --grace soon", "image import x", "image import x --file /nothing --url http://x", "host label node1",
+        "vm stop x --grace soon", "image import x", "image import x --file /nothing --url http://x", "host label node1",
         "host label node1 novalue", "vm-type set x", "operation wait", "bogus", "vm list -o xml", "vm list --api-url ftp://x",
     ],
 )  # fmt: skip

@@ -95,7 +95,7 @@ def test_ctrl_c_says_that_it_goes_on(api: FakeApi, home: Path) -> None:
 def test_a_bar_on_a_terminal(api: FakeApi, home: Path) -> None:
     api.answer("GET", OP, (200, running("fetching image", 0.5)), (200, DONE))
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, "vm", "start", "hello"], env=environment(api), stderr=theirs, stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, "vm", "start", "hello"], env=environment(api), stderr=theirs, stdout=subprocess.DEVNULL)
     os.close(theirs)
     seen = b""
     while True:
@@ -157,6 +157,6 @@ def test_a_watch_that_is_too_old_lists_again(api: FakeApi, home: Path) -> None:
     api.answer("GET", "/v1/vms", (200, {"items": [VM], "revision": 1, "next": None}), (410, {"code": "watch_too_old", "detail": "x"}),
                (200, {"items": [], "revision": 9, "next": None}))  # fmt: skip
     with Transport(api.url, TOKEN) as transport:
-        stream = changes(transport, "/v1/vms")
+        stream = changes(transport, "/v1/vms", {})
         assert next(stream)["change"] == "present"
         assert next(stream) == {"change": "removed", "object": {"id": VM["id"]}}
