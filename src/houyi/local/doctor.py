@@ -18,7 +18,8 @@ from houyi.base.config import Settings
 from houyi.host.probe.kvm import probe_kvm
 from houyi.host.probe.machine import MachineFiles, disk_gib
 from houyi.host.shell import run
-from houyi.local.programs import LIBVIRT_SOCKET, answers_unix, systemd_runs
+from houyi.local import systemd
+from houyi.local.programs import LIBVIRT_SOCKET, answers_unix
 from houyi.model.errors import HouyiError
 from houyi.model.host import Accelerator
 
@@ -189,7 +190,7 @@ async def check_cgroups(machine: Machine) -> Result:
 
 
 async def check_init(_machine: Machine) -> Result:
-    if systemd_runs():
+    if systemd.runs():
         return Result(check="init", finding=Finding.OK, found="systemd: it keeps the services running")
     return Result(check="init", finding=Finding.OK, found="no systemd: `houyi up` keeps the services running, but nothing starts it at boot")
 

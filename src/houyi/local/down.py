@@ -6,17 +6,20 @@ It works from any state: with the server dead, libvirtd dead, or half of it neve
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 from houyi.base.config import Settings
 from houyi.base.log import get_log
 from houyi.host.port import Ports
 from houyi.host.shell import start
+from houyi.local import systemd
+from houyi.local.orphans import orphans
 from houyi.local.processes import PidFile, end, until
-from houyi.local.programs import LIBVIRT_SOCKET, answers_unix, programs, systemd_runs
+from houyi.local.programs import LIBVIRT_SOCKET, answers_unix, programs
 from houyi.local.supervisor import END_SECONDS, Program, foreign
 from houyi.local.up import check_root, make_folders, supervisor_file
-from houyi.model.errors import HouyiError, Unavailable
+from houyi.model.errors import Failed, HouyiError
 from houyi.model.vm import VmState
 
 log = get_log(__name__)
@@ -34,12 +37,16 @@ Tell = Callable[[str], None]
 async def take_down(settings: Settings, open_ports: OpenPorts, expect_restart: Callable[[], None], tell: Tell, *, purge: bool = False) -> None:
     """Returns when nothing is left. `expect_restart` marks in the agent's ledger that VMs are ended by us, not by their guests.
 
-    :raise Forbidden: `not_root`. :raise HouyiError: what could not be stopped; run it again after mending that.
+    :raise Forbidden: `not_root`. :raise Failed: `down_incomplete`, after stopping all that could be stopped; run it again after mending what it says.
     """
     check_root()
-    if not settings.state_dir.exists() and not settings.run_dir.exists():
+    units = systemd.Installed()
+    if not settings.state_dir.exists() and not settings.run_dir.exists() and not units.present:
         return
     make_folders(settings)
+    if units.present:
+        tell("stopping the units")
+        await (units.remove() if purge else units.stop())
     supervisor = supervisor_file(settings).read()
     if supervisor is not None:
         tell("stopping the supervisor")
@@ -48,14 +55,29 @@ async def take_down(settings: Settings, open_ports: OpenPorts, expect_restart: C
         if program.name not in _LIBVIRT:
             await _end_program(settings, program, tell)
     expect_restart()
-    await _clear_machine(settings, open_ports, tell, purge=purge)
+    problem = await _clear_machine(settings, open_ports, tell, purge=purge)
     for program in reversed(programs(settings)):
         if program.name in _LIBVIRT:
             await _end_program(settings, program, tell)
+    for orphan in orphans(settings.state_dir):
+        tell(f"stopping QEMU (pid {orphan.pid})")
+        await end(orphan, END_SECONDS)
+    if problem:
+        raise Failed("down_incomplete", f"everything that could be stopped is stopped, but {problem}: mend that, then run `houyi down` again")
     if purge:
         tell("removing data")
-        for folder in (settings.state_dir, settings.run_dir, settings.log_dir):
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(_remove_folders, (settings.state_dir, settings.run_dir, settings.log_dir))
+
+
+def _remove_folders(folders: Sequence[Path]) -> None:
+    """:raise Failed: `down_incomplete`."""
+    for folder in folders:
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise Failed("down_incomplete", f"all is stopped, but {error.filename} could not be removed ({error.strerror}): remove it by hand") from error
 
 
 async def _end_program(settings: Settings, program: Program, tell: Tell) -> None:
@@ -67,15 +89,20 @@ async def _end_program(settings: Settings, program: Program, tell: Tell) -> None
     pid_file.remove()
 
 
-async def _clear_machine(settings: Settings, open_ports: OpenPorts, tell: Tell, *, purge: bool) -> None:
-    """Our domains off, our networks gone; with `purge` their definitions as well. Needs libvirtd, which is started for it if need be."""
-    started = await _have_libvirt(settings)
+async def _clear_machine(settings: Settings, open_ports: OpenPorts, tell: Tell, *, purge: bool) -> str:
+    """Our domains off, our networks gone; with `purge` their definitions as well. Needs libvirtd, which is started for it if need be.
+
+    Returns what is in the way, '' if nothing is.
+    """
+    try:
+        started = await _have_libvirt(settings)
+    except HouyiError as error:
+        return f"libvirt could not be started: {error.detail}"
     try:
         try:
             ports = await open_ports()
-        except Unavailable as away:
-            log.warning("libvirt_away", detail=away.detail)
-            return
+        except HouyiError as away:
+            return f"networks are left, since libvirt could not be asked ({away.detail}; its log is {settings.log_dir}/libvirtd.log)"
         try:
             await _stop_vms(ports, tell)
             for network_id in await ports.networks.seen():
@@ -86,8 +113,11 @@ async def _clear_machine(settings: Settings, open_ports: OpenPorts, tell: Tell, 
                     await ports.machine.undefine(vm_id)
                 for vm_id in await ports.disks.vms():
                     await ports.disks.remove_vm(vm_id)
+        except HouyiError as error:
+            return f"libvirt refused: {error.detail}"
         finally:
             await ports.close()
+        return ""
     finally:
         for program in reversed(started):
             await _end_program(settings, program, tell)
@@ -95,7 +125,7 @@ async def _clear_machine(settings: Settings, open_ports: OpenPorts, tell: Tell, 
 
 async def _have_libvirt(settings: Settings) -> list[Program]:
     """Start libvirt's daemons if they do not run; those that this started."""
-    if systemd_runs() or await answers_unix(LIBVIRT_SOCKET):
+    if systemd.runs() or await answers_unix(LIBVIRT_SOCKET):
         return []
     started = []
     for program in programs(settings):

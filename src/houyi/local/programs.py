@@ -6,16 +6,13 @@ import sys
 from pathlib import Path
 
 from houyi.base.config import Settings
+from houyi.local import systemd
 from houyi.local.supervisor import Program
 
 LIBVIRT_SOCKET = Path("/run/libvirt/libvirt-sock")
 VIRTLOGD_SOCKET = Path("/run/libvirt/virtlogd-sock")
-_PYTHON = (sys.executable, "-m", "houyi")
-
-
-def systemd_runs(root: Path = Path("/")) -> bool:
-    """As sd_booted(3) tells."""
-    return (root / "run/systemd/system").is_dir()
+PYTHON = (sys.executable, "-P", "-m", "houyi")
+"""-P: a folder named houyi in the current directory is not run as root."""
 
 
 async def answers_unix(path: Path) -> bool:
@@ -63,13 +60,13 @@ def programs(settings: Settings) -> tuple[Program, ...]:
         return await answers_tcp(settings.agent.metrics_host, settings.agent.metrics_port)
 
     libvirt: tuple[Program, ...] = ()
-    if not systemd_runs():
+    if not systemd.runs():
         libvirt = (
             Program(name="virtlogd", argv=("/usr/sbin/virtlogd",), ready=virtlogd_ready, pid_path=Path("/run/virtlogd.pid"), outlives=True),
             Program(name="libvirtd", argv=("/usr/sbin/libvirtd",), ready=libvirt_ready, pid_path=Path("/run/libvirtd.pid"), outlives=True),
         )
     return (
         *libvirt,
-        Program(name="server", argv=(*_PYTHON, "server", "--local-join-file", str(join_file(settings))), ready=server_ready),
-        Program(name="agent", argv=(*_PYTHON, "agent", "--join-file", str(join_file(settings))), ready=agent_ready),
+        Program(name="server", argv=(*PYTHON, "server", "--local-join-file", str(join_file(settings))), ready=server_ready),
+        Program(name="agent", argv=(*PYTHON, "agent", "--join-file", str(join_file(settings))), ready=agent_ready),
     )

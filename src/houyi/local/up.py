@@ -1,16 +1,20 @@
 """`houyi up`: the whole platform on one machine, in the foreground or in the background."""
 
 import asyncio
+import fcntl
 import os
 import signal
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from houyi.base.config import Settings
 from houyi.base.log import get_log
-from houyi.host.shell import start
+from houyi.host.shell import Started, start
+from houyi.local import systemd
 from houyi.local.processes import PidFile, until
-from houyi.local.programs import programs
+from houyi.local.programs import PYTHON, programs
 from houyi.local.supervisor import Supervisor
 from houyi.model.errors import Failed, Forbidden
 
@@ -18,6 +22,10 @@ log = get_log(__name__)
 
 UP_SECONDS = 90.0
 """How long the background start may take on a slow, busy machine: libvirtd's first start alone probes QEMU for several seconds."""
+
+
+_RUN_LOCK = Path("/run/lock")
+"""libvirtd wants it, and a machine without systemd may lack it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,8 @@ def make_folders(settings: Settings) -> None:
         settings.state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         settings.run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
         settings.log_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        (settings.run_dir.parent / "lock").mkdir(exist_ok=True)  # libvirtd wants /run/lock, which a machine without systemd may lack
+        if not systemd.runs():
+            _RUN_LOCK.mkdir(exist_ok=True)
     except OSError as error:
         raise Failed("folder_unusable", f"{error.filename}: {error.strerror}: correct state_dir, run_dir or log_dir in the settings") from error
 
@@ -56,42 +65,62 @@ async def up_foreground(settings: Settings) -> None:
     """Until SIGINT or SIGTERM. :raise Failed: `already_up`."""
     make_folders(settings)
     pid_file = supervisor_file(settings)
-    other = pid_file.read()
-    if other is not None and other.pid != os.getpid():
-        raise Failed("already_up", f"a supervisor runs already (pid {other.pid}): `houyi down` stops it")
-    pid_file.write(os.getpid())
-    supervisor = asyncio.create_task(Supervisor(programs(settings), settings.run_dir, settings.log_dir).run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, supervisor.cancel)
+    with _only_one(settings.run_dir / "supervisor.lock"):
+        pid_file.write(os.getpid())
+        supervisor = asyncio.create_task(Supervisor(programs(settings), settings.run_dir, settings.log_dir).run())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, supervisor.cancel)
+        try:
+            await supervisor
+        except asyncio.CancelledError:
+            log.info("supervisor_stopped")
+        finally:
+            pid_file.remove()
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Hold the lock; the kernel lets go of it however we end. :raise Failed: `already_up`."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        await supervisor
-    except asyncio.CancelledError:
-        log.info("supervisor_stopped")
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise Failed("already_up", "a supervisor runs already: `houyi down` stops it") from error
     finally:
-        pid_file.remove()
+        os.close(descriptor)
 
 
 async def up_detached(settings: Settings) -> Up:
     """Have it run in the background and wait until everything answers. Run again, it reports, and repairs by starting what is missing.
 
-    :raise Failed: `up_failed`, with the last words of the log of what does not answer.
+    Where systemd runs, units keep it running and start it at boot; elsewhere a supervisor in a session of its own.
+    :raise Failed: `up_failed`, with the last words of the log of what does not answer; `unit_failed`. :raise Conflict: `unit_foreign`.
     """
     make_folders(settings)
-    already = supervisor_file(settings).read() is not None
-    if not already:
-        start((sys.executable, "-m", "houyi", "up"), log=settings.log_dir / "supervisor.log")
     wanted = programs(settings)
+    waiting = list(wanted)
+    by_units = systemd.runs()
+    already = all([await program.ready() for program in wanted]) if by_units else supervisor_file(settings).read() is not None
+    supervisor: Started | None = None
+    if by_units:
+        commands = {f"houyi-{program.name}.service": program.argv for program in wanted}
+        await systemd.Installed().start(systemd.units(settings, commands, os.environ))
+    elif not already:
+        supervisor = start((*PYTHON, "up"), log=settings.log_dir / "supervisor.log")
 
-    async def whole() -> bool:
-        return not await _missing(settings)
+    async def whole_or_hopeless() -> bool:
+        while waiting and await waiting[0].ready():  # what has answered is not asked again
+            del waiting[0]
+        return not waiting or (supervisor is not None and supervisor.reap() and supervisor_file(settings).read() is None)
 
-    await until(whole, UP_SECONDS)
-    missing = await _missing(settings)
-    if missing:
-        words = last_words(settings, missing[0])
-        raise Failed("up_failed", f"{missing[0]} does not answer after {UP_SECONDS:g} s; the end of {settings.log_dir}/{missing[0]}.log:\n{words}")
-    return Up(already, tuple(program.name for program in wanted), str(settings.log_dir))
+    await until(whole_or_hopeless, UP_SECONDS)
+    if waiting:
+        name = "supervisor" if supervisor is not None and supervisor_file(settings).read() is None else waiting[0].name
+        where = f"`journalctl -u houyi-{name}`" if by_units else f"{settings.log_dir}/{name}.log:\n{last_words(settings, name)}"
+        raise Failed("up_failed", f"{waiting[0].name} does not answer; see {where}")
+    return Up(already, tuple(program.name for program in wanted), "the journal (journalctl -u 'houyi-*')" if by_units else str(settings.log_dir))
 
 
 def last_words(settings: Settings, name: str, lines: int = 8) -> str:
@@ -100,7 +129,3 @@ def last_words(settings: Settings, name: str, lines: int = 8) -> str:
         return "\n".join((settings.log_dir / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
     except OSError as error:
         return f"(no log: {error.strerror})"
-
-
-async def _missing(settings: Settings) -> list[str]:
-    return [program.name for program in programs(settings) if not await program.ready()]
