@@ -51,7 +51,7 @@ def _row(default: Answer, **by_state: Answer) -> dict[EffectiveState, Answer]:
 
 
 TABLE: Mapping[Verb, Mapping[EffectiveState, Answer]] = {
-    Verb.START: _row(ACCEPT, running=ALREADY, starting=ALREADY, creating=ALREADY, paused=_PAUSED, deleting=_DELETING),
+    Verb.START: _row(ACCEPT, running=ALREADY, starting=ALREADY, paused=_PAUSED, deleting=_DELETING),
     Verb.STOP: _row(ACCEPT, stopped=ALREADY, stopping=ALREADY, deleting=_DELETING),
     Verb.FORCE_STOP: _row(ACCEPT, stopped=ALREADY, deleting=_DELETING),
     Verb.PAUSE: _row(_NOT_RUNNING, running=ACCEPT, starting=ACCEPT, creating=ACCEPT, paused=ALREADY, unknown=_UNREACHABLE, deleting=_DELETING),
@@ -69,10 +69,21 @@ _HEADED_FOR: Mapping[Power, EffectiveState] = {
 }
 
 
+_WISH: Mapping[Verb, Power] = {
+    Verb.START: Power.RUNNING,
+    Verb.STOP: Power.STOPPED,
+    Verb.FORCE_STOP: Power.STOPPED,
+    Verb.PAUSE: Power.PAUSED,
+    Verb.RESUME: Power.RUNNING,
+}
+
+
 def anticipated(vm: Vm) -> EffectiveState:
     """The state that a new verb meets: while an earlier wish is under way, the state that it leads to, so that verbs said in a row are taken in order."""
     if vm.desired.deleted:
         return _S.DELETING
+    if vm.host_id is not None and not vm.host_heard:
+        return _S.UNKNOWN
     observed = vm.observed
     if observed is None or observed.generation < vm.desired.generation:
         return _HEADED_FOR[vm.desired.power]
@@ -80,5 +91,8 @@ def anticipated(vm: Vm) -> EffectiveState:
 
 
 def may(verb: Verb, vm: Vm) -> Answer:
-    """The answer to `verb` now."""
-    return TABLE[verb][anticipated(vm)]
+    """The answer to `verb` now. A state that came about against the wish is no 'already so': the wish has still to be written down."""
+    answer = TABLE[verb][anticipated(vm)]
+    if answer.verdict is Verdict.ALREADY and verb in _WISH and vm.desired.power is not _WISH[verb]:
+        return ACCEPT
+    return answer
