@@ -46,7 +46,8 @@ class Authority:
         """:raise Failed: `ca_damaged`: only one of its files is there, or they do not belong together."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         key_path, certificate_path = folder / "ca.key", folder / "ca.pem"
-        if not key_path.exists() and not certificate_path.exists():
+        if not certificate_path.exists() and not any(folder.glob("server.*")):
+            # The key alone is what a first start leaves that was killed in between: nobody has seen a certificate of it.
             key = ec.generate_private_key(ec.SECP256R1())
             certificate = _ca_certificate(key, _now(clock))
             write_secret(key_path, _key_pem(key))
@@ -83,13 +84,7 @@ class Authority:
 
     def issue_host(self, host_id: HostId, csr_pem: str) -> str:
         """Sign a host's request, of which only the public key is believed. :raise Invalid: `csr_invalid`."""
-        try:
-            csr = x509.load_pem_x509_csr(csr_pem.encode())
-            key = csr.public_key()
-            if not csr.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
-                raise ValueError("bad signature, or not an EC key")
-        except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
-            raise Invalid("csr_invalid", f"the certificate request is not acceptable: {error}") from None
+        key = check_request(csr_pem)
         builder = self._builder(f"houyi host {host_id}", key, HOST_DAYS)
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"{HOST_URI}{host_id}")]), critical=False)
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
@@ -109,6 +104,18 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         )
+
+
+def check_request(csr_pem: str) -> ec.EllipticCurvePublicKey:
+    """The public key of a host's request. :raise Invalid: `csr_invalid`."""
+    try:
+        csr = x509.load_pem_x509_csr(csr_pem.encode())
+        key = csr.public_key()
+        if not csr.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
+            raise ValueError("bad signature, or not an EC key")
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
+        raise Invalid("csr_invalid", f"the certificate request is not acceptable: {error}") from None
+    return key
 
 
 def fingerprint(certificate: x509.Certificate) -> str:

@@ -1,35 +1,31 @@
-"""The agents' listener: TLS 1.3, a client certificate for /link and none for /join, one session a host.
+"""The agents' listener: TLS 1.3, a client certificate for /link and none for /join.
 
 Who the peer is comes from its certificate alone (the URI `spiffe://houyi/host/<id>`), which our CA has signed.
 """
 
 import asyncio
 import ssl
-from contextlib import suppress
 
-import msgspec
-import websockets
-from cryptography.exceptions import UnsupportedAlgorithm
 from websockets.asyncio.server import Server, ServerConnection, serve
 
-from houyi.api.agents.session import HELLO_SECONDS, ReadImage, Session, only_bytes
+from houyi.api.agents.links import Links, guarded
+from houyi.api.agents.session import HELLO_SECONDS, ReadImage
 from houyi.api.agents.streams import LinkTunnel
 from houyi.api.tunnels import TunnelKind
 from houyi.base.log import get_log
-from houyi.control.ca import HOST_URI, Authority
+from houyi.control.ca import HOST_URI, Authority, check_request
 from houyi.control.commands.host import join_host
 from houyi.control.control import Control
-from houyi.model.errors import Forbidden, HouyiError, Invalid, NotFound, Stale, Unavailable
+from houyi.model.errors import Forbidden, Invalid, NotFound, Unavailable
 from houyi.model.ids import HostId, VmId
 from houyi.model.names import is_id
-from houyi.store.views.vm import hosts_of_changes
-from houyi.wire.agents import MAX_MESSAGE_BYTES, PROTOCOL, JoinAsk, JoinCa, JoinDone, JoinHello, Refused, decode_up, encode
+from houyi.wire.agents import MAX_MESSAGE_BYTES, PROTOCOL, JoinAsk, JoinCa, JoinDone, JoinHello, decode_up, encode
 
 log = get_log(__name__)
 
-HANDSHAKES_AT_ONCE = 64
-"""A handshake costs about 2 ms of CPU: when ten thousand agents come back at once, the rest waits its turn instead of timing out together."""
 OPEN_SECONDS = 30.0
+STRANGERS_BYTES = 64 << 10
+"""Largest message of a peer without a certificate; a join request is about 1 KiB."""
 
 
 class AgentsListener:
@@ -38,9 +34,7 @@ class AgentsListener:
     def __init__(self, control: Control, authority: Authority, read_image: ReadImage) -> None:
         self._control = control
         self._authority = authority
-        self._read_image = read_image
-        self._sessions: dict[HostId, Session] = {}
-        self._admission = asyncio.Semaphore(HANDSHAKES_AT_ONCE)
+        self._links = Links(control, authority, read_image)
         self._server: Server | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -61,14 +55,14 @@ class AgentsListener:
                 settings.agents_host,
                 settings.agents_port,
                 ssl=self._context(),
+                ssl_handshake_timeout=OPEN_SECONDS,
                 max_size=MAX_MESSAGE_BYTES,
                 compression=None,
                 open_timeout=OPEN_SECONDS,
-                logger=None,
             )
         except OSError as error:
             raise Unavailable("port_taken", f"cannot listen on {settings.agents_host}:{settings.agents_port}: {error.strerror}") from error
-        self._watcher = asyncio.create_task(self._watch(), name="agents-watch")
+        self._watcher = asyncio.create_task(self._links.watch(), name="agents-watch")
 
     async def stop(self) -> None:
         """Close all links; VMs go on, and agents come back to the next server."""
@@ -80,11 +74,8 @@ class AgentsListener:
             await self._server.wait_closed()
 
     async def open(self, host_id: HostId, vm_id: VmId, kind: TunnelKind) -> LinkTunnel:
-        """:raise Unavailable: `host_unreachable`."""
-        session = self._sessions.get(host_id)
-        if session is None:
-            raise Unavailable("host_unreachable", "the VM's host is not connected to this server: try again when it is back")
-        return await session.streams.open(vm_id, kind)
+        """:raise Unavailable: `host_unreachable`, `too_many_streams`, `vm_not_on_host`."""
+        return await self._links.open(host_id, vm_id, kind)
 
     def _context(self) -> ssl.SSLContext:
         certificate, key = self._authority.issue_server(self._control.settings.server.agents_names)
@@ -97,87 +88,34 @@ class AgentsListener:
 
     async def _serve(self, socket: ServerConnection) -> None:
         path = socket.request.path if socket.request else ""
-        try:
-            if path == "/join":
-                await self._join(socket)
-            elif path == "/link":
-                await self._link(socket)
-            else:
-                raise NotFound("no_such_path", "there are /join and /link only")
-        except HouyiError as error:
-            log.warning("agent_refused", code=error.code, detail=error.detail, path=path)
-            await _refuse(socket, error)
-        except (msgspec.DecodeError, TimeoutError) as error:
-            log.warning("agent_nonsense", error=str(error), path=path)
-            await _refuse(socket, Invalid("message_malformed", "the message cannot be read: are both ends of the same version?"))
-        except websockets.ConnectionClosed:
-            pass
+        if path == "/join":
+            socket.protocol.max_message_size = STRANGERS_BYTES
+            await guarded(socket, self._join(socket), path=path)
+        elif path == "/link":
+            await guarded(socket, self._link(socket), path=path)
+        else:
+            await guarded(socket, _nowhere(), path=path[:100])
 
     async def _join(self, socket: ServerConnection) -> None:
-        async with asyncio.timeout(HELLO_SECONDS):
-            hello = decode_up(only_bytes(await socket.recv(decode=False)))
+        hello = decode_up(await asyncio.wait_for(socket.recv(decode=False), HELLO_SECONDS))
         if not isinstance(hello, JoinHello) or hello.protocol != PROTOCOL:
             raise Invalid("protocol_unknown", f"the server speaks protocol {PROTOCOL}: bring both ends to the same version")
         await socket.send(encode(JoinCa(ca_pem=self._authority.pem)))
-        async with asyncio.timeout(HELLO_SECONDS):
-            ask = decode_up(only_bytes(await socket.recv(decode=False)))
+        ask = decode_up(await asyncio.wait_for(socket.recv(decode=False), HELLO_SECONDS))
         if not isinstance(ask, JoinAsk):
             raise Invalid("link_protocol", "JoinAsk was expected")
-        try:
-            self._authority.issue_host(HostId("rehearsal"), ask.csr_pem)  # a bad request must not use the token up
-        except UnsupportedAlgorithm as error:
-            raise Invalid("csr_invalid", f"the certificate request is not acceptable: {error}") from None
+        check_request(ask.csr_pem)  # a bad request must not use the token up
         host_id = await join_host(self._control, ask.token_id, ask.secret, ask.name)
         certificate = self._authority.issue_host(host_id, ask.csr_pem)
         await socket.send(encode(JoinDone(host_id=host_id, certificate_pem=certificate, ca_pem=self._authority.pem)))
         log.info("host_joined", host_id=host_id, host=ask.name)
 
     async def _link(self, socket: ServerConnection) -> None:
-        host_id = _peer(socket)
-        session = Session(self._control, self._authority, self._read_image, host_id, socket)
-        before = self._sessions.pop(host_id, None)
-        if before is not None:
-            await before.close("replaced by a newer connection of this host")
-        self._sessions[host_id] = session
-        try:
-            await session.run(self._admission)
-        except NotFound as error:
-            raise Forbidden("host_removed", "this host was removed from the platform: join again with a new token") from error
-        finally:
-            if self._sessions.get(host_id) is session:
-                del self._sessions[host_id]
-                await session.say_goodbye()
+        await self._links.serve(_peer(socket), socket)
 
-    async def _watch(self) -> None:
-        """Poke the sessions of hosts of which something changed."""
-        store = self._control.store
-        since = store.revision
-        while True:
-            newest = await store.wait(since, 5.0)
-            if newest == since:
-                continue
-            try:
-                since = await self._poke_since(since, newest)
-            except Stale:
-                since = newest
-                self._poke_all()
-            except HouyiError as error:
-                log.warning("watch_failed", code=error.code)
-                await asyncio.sleep(1.0)
 
-    async def _poke_since(self, since: int, newest: int) -> int:
-        last, hosts = await self._control.store.read(lambda c: hosts_of_changes(c, since, newest))
-        if hosts is None:
-            self._poke_all()
-        for host_id in hosts or ():
-            session = self._sessions.get(host_id)
-            if session is not None:
-                session.poke()
-        return last
-
-    def _poke_all(self) -> None:
-        for session in self._sessions.values():
-            session.poke()
+async def _nowhere() -> None:
+    raise NotFound("no_such_path", "there are /join and /link only")
 
 
 def _peer(socket: ServerConnection) -> HostId:
@@ -189,9 +127,3 @@ def _peer(socket: ServerConnection) -> HostId:
     if len(names) != 1 or not names[0].startswith(HOST_URI) or not is_id(names[0].removeprefix(HOST_URI)):
         raise Forbidden("certificate_strange", "this certificate is not a host's")
     return HostId(names[0].removeprefix(HOST_URI))
-
-
-async def _refuse(socket: ServerConnection, error: HouyiError) -> None:
-    with suppress(websockets.ConnectionClosed):
-        await socket.send(encode(Refused(problem=error.problem)))
-        await socket.close(1008, error.code)

@@ -1,20 +1,21 @@
 """One host's link, from Hello to its end: everything that it says is checked against what belongs to that host."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import websockets
-from websockets.asyncio.server import ServerConnection
 
 from houyi.api.agents.streams import LinkStreams
 from houyi.base.log import get_log
+from houyi.base.socket import Socket
 from houyi.control.ca import Authority
 from houyi.control.control import Control
 from houyi.control.intake.host import take_goodbye, take_hello
 from houyi.control.intake.vm import Happened, take_report
 from houyi.model.errors import Conflict, HouyiError, Invalid, Problem
-from houyi.model.ids import HostId, ImageId
+from houyi.model.ids import HostId, ImageId, VmId
 from houyi.store.views.host import DesiredOfHost, desired_of
 from houyi.wire.agents import (
     CHUNK_BYTES,
@@ -44,14 +45,23 @@ LOOK_SECONDS = 10.0
 """How often the desired state is compared without a hint: bounds the harm of a lost one."""
 HAPPENINGS_MAX = 1000
 """In one report; more would be an agent gone wild."""
+VMS_MAX = 10_000
+"""In one report: ten times what a host can hold."""
+DETAIL_MAX = 500
+"""Characters of a happening's detail that are kept."""
 IMAGE_READS_AT_ONCE = 4
+IMAGE_ASKS_MAX = 64
+"""That wait for their turn; an agent fetches two images at once, one piece of each."""
+_KIND = re.compile(r"[a-z_]{1,40}")
 
 ReadImage = Callable[[ImageId, int, int], Awaitable[bytes]]
 """(image, offset, length) -> bytes of an available image. :raise HouyiError: it is not there."""
 
 
 class Session:
-    def __init__(self, control: Control, authority: Authority, read_image: ReadImage, host_id: HostId, socket: ServerConnection) -> None:
+    """`hear_hello`, `greet`, `run`, in this order; `end` from outside."""
+
+    def __init__(self, control: Control, authority: Authority, read_image: ReadImage, host_id: HostId, socket: Socket) -> None:
         self._control = control
         self._authority = authority
         self._read_image = read_image
@@ -59,70 +69,82 @@ class Session:
         self._socket = socket
         self._instance = ""
         self._sent: DesiredOfHost | None = None
+        self._vms: frozenset[VmId] = frozenset()
+        self._images: frozenset[ImageId] = frozenset()
         self._changed = asyncio.Event()
         self._reads = asyncio.Semaphore(IMAGE_READS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._running: asyncio.Task[None] | None = None
         self.streams = LinkStreams(self.send)
 
-    async def run(self, admission: asyncio.Semaphore) -> None:
-        """Until the link ends; the beginning, which costs most, under `admission`.
-
-        :raise HouyiError: the host is refused. :raise msgspec.DecodeError: it speaks nonsense.
-        """
-        async with admission:
-            await self._take_hello()
-        pusher = asyncio.create_task(self._push(), name=f"push-{self.host_id}")
-        pusher.add_done_callback(_log_crash)
-        try:
-            async for data in self._socket:
-                await self._take(decode_up(only_bytes(data)))
-        except websockets.ConnectionClosed:
-            pass
-        finally:
-            pusher.cancel()
-            for task in self._tasks:
-                task.cancel()
-            self.streams.close()
-            await asyncio.gather(pusher, *self._tasks, return_exceptions=True)
-
-    async def say_goodbye(self) -> None:
-        """Write down that this link is gone, unless the host has another by now."""
-        if self._instance:
-            with suppress(HouyiError):
-                await take_goodbye(self._control, self.host_id, self._instance)
-
-    def poke(self) -> None:
-        """Something of this host may have changed."""
-        self._changed.set()
-
-    async def close(self, reason: str) -> None:
-        await self._socket.close(1001, reason)
-
-    async def send(self, message: Message) -> None:
-        with suppress(websockets.ConnectionClosed):
-            await self._socket.send(encode(message))
-
-    async def _take_hello(self) -> None:
-        async with asyncio.timeout(HELLO_SECONDS):
-            hello = decode_up(only_bytes(await self._socket.recv(decode=False)))
+    async def hear_hello(self) -> Hello:
+        """:raise Invalid: `link_protocol`, `protocol_unknown`. :raise TimeoutError: it does not say who it is."""
+        hello = decode_up(await asyncio.wait_for(self._socket.recv(decode=False), HELLO_SECONDS))
         if not isinstance(hello, Hello):
             raise Invalid("link_protocol", "the first message on the link must be Hello")
         if hello.protocol != PROTOCOL:
             raise Invalid("protocol_unknown", f"the agent speaks protocol {hello.protocol}, the server {PROTOCOL}: bring both to the same version")
+        return hello
+
+    async def greet(self, hello: Hello) -> None:
+        """Write down that the host is here, and welcome it. :raise NotFound: it was removed."""
         host = await take_hello(self._control, self.host_id, hello.instance, hello.facts)
         self._instance = hello.instance
         heartbeat = min(self._control.settings.agent.heartbeat_seconds, self._control.settings.server.lease_seconds / 3)
         await self.send(Welcome(host_id=host.id, host_name=host.name, server_time=self._control.clock.now(), heartbeat_seconds=heartbeat))
         log.info("host_linked", host_id=host.id, host=host.name)
 
+    async def run(self) -> None:
+        """Until the link ends. :raise HouyiError: the host is refused. :raise msgspec.DecodeError: it speaks nonsense."""
+        self._running = asyncio.create_task(self._hear(), name=f"hear-{self.host_id}")
+        pusher = asyncio.create_task(self._push(), name=f"push-{self.host_id}")
+        try:
+            await asyncio.wait({self._running})
+            if self._running.cancelled():
+                await self._socket.close(1001, "replaced by a newer connection of this host")
+            else:
+                self._running.result()
+        except websockets.ConnectionClosed:
+            pass
+        finally:
+            self.streams.close()
+            for task in (self._running, pusher, *self._tasks):
+                task.cancel()
+            await asyncio.gather(self._running, pusher, *self._tasks, return_exceptions=True)
+
+    async def end(self) -> None:
+        """Take nothing more from this link; when this returns, nothing that it said is still under way."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait({self._running})
+
+    async def say_goodbye(self) -> None:
+        """Write down that this link is gone."""
+        with suppress(HouyiError):
+            await take_goodbye(self._control, self.host_id, self._instance)
+
+    def poke(self) -> None:
+        """Something of this host may have changed."""
+        self._changed.set()
+
+    def has(self, vm_id: VmId) -> bool:
+        """Whether the host has been told of this VM."""
+        return vm_id in self._vms
+
+    async def send(self, message: Message) -> None:
+        with suppress(websockets.ConnectionClosed):
+            await self._socket.send(encode(message))
+
+    async def _hear(self) -> None:
+        while True:
+            await self._take(decode_up(await self._socket.recv(decode=False)))
+
     async def _take(self, message: Up) -> None:
         match message:
             case Report():
                 await self._take_report(message)
             case ImageAsk():
-                task = asyncio.create_task(self._answer_image(message))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._ask(message)
             case RenewAsk():
                 await self.send(RenewDone(certificate_pem=self._authority.issue_host(self.host_id, message.csr_pem)))
             case StreamData():
@@ -135,17 +157,26 @@ class Session:
                 raise Invalid("link_protocol", f"{type(message).__name__} has no place on the link")
 
     async def _take_report(self, report: Report) -> None:
-        if len(report.events) > HAPPENINGS_MAX:
-            raise Invalid("link_protocol", f"more than {HAPPENINGS_MAX} happenings in one report")
-        happened = [Happened(one.vm_id, one.kind, one.detail) for one in report.events]
+        if len(report.events) > HAPPENINGS_MAX or len(report.vms) + len(report.gone) > VMS_MAX:
+            raise Invalid("link_protocol", f"more than {HAPPENINGS_MAX} happenings or {VMS_MAX} VMs in one report")
+        if not all(_KIND.fullmatch(one.kind) for one in report.events):
+            raise Invalid("link_protocol", "a happening's kind is a short word")
+        happened = [Happened(one.vm_id, one.kind, one.detail[:DETAIL_MAX]) for one in report.events]
         taken = await take_report(self._control, self.host_id, self._instance, report.serial, report.load, report.vms, report.gone, happened)
         if not taken:
             raise Conflict("link_replaced", "a newer instance of this host's agent has reported: two agents run with one certificate")
 
+    def _ask(self, ask: ImageAsk) -> None:
+        if len(self._tasks) >= IMAGE_ASKS_MAX:
+            raise Invalid("link_protocol", f"more than {IMAGE_ASKS_MAX} pieces of images asked for at once")
+        task = asyncio.create_task(self._answer_image(ask))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _answer_image(self, ask: ImageAsk) -> None:
         async with self._reads:
             try:
-                if self._sent is None or ask.image_id not in {image.id for image in self._sent.images}:
+                if ask.image_id not in self._images:
                     raise Invalid("image_not_yours", "this image is not needed on this host")
                 if not 0 < ask.length <= CHUNK_BYTES or ask.offset < 0:
                     raise Invalid("chunk_invalid", f"a chunk has 1 to {CHUNK_BYTES} bytes")
@@ -160,22 +191,21 @@ class Session:
         """Send the desired state now and whenever it is another than what was sent."""
         while True:
             self._changed.clear()
-            desired = await self._control.store.read(lambda c: desired_of(c, self.host_id))
-            before = self._sent
-            if before is None or (before.vms, before.networks, before.images) != (desired.vms, desired.networks, desired.images):
-                self._sent = desired
-                await self.send(Desired(revision=desired.revision, vms=desired.vms, networks=desired.networks, images=desired.images))
+            try:
+                await self._push_once()
+            except HouyiError as error:  # the store is away for now: the host goes on with what it has
+                log.warning("push_later", host_id=self.host_id, code=error.code)
+                await self._control.clock.sleep(1.0)
+                continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._changed.wait()
+                await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
 
-
-def only_bytes(data: str | bytes) -> bytes:
-    if isinstance(data, str):
-        raise Invalid("link_protocol", "text has no place on the link")
-    return data
-
-
-def _log_crash(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("push_crashed", error=repr(task.exception()))
+    async def _push_once(self) -> None:
+        desired = await self._control.store.read(lambda c: desired_of(c, self.host_id))
+        before = self._sent
+        if before is not None and (before.vms, before.networks, before.images) == (desired.vms, desired.networks, desired.images):
+            return
+        self._sent = desired
+        self._vms = frozenset(vm.id for vm in desired.vms)
+        self._images = frozenset(image.id for image in desired.images)
+        await self.send(Desired(revision=desired.revision, vms=desired.vms, networks=desired.networks, images=desired.images))

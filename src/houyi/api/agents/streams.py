@@ -12,6 +12,9 @@ from houyi.wire.agents import WINDOW, Message, StreamAck, StreamClose, StreamDat
 PIECE_BYTES = 64 << 10
 """Largest piece in one message: keeps other messages of the link moving."""
 
+STREAMS_MAX = 256
+"""On one link at once: bounds what consoles may hold in memory for one host to STREAMS_MAX times WINDOW."""
+
 Send = Callable[[Message], Awaitable[None]]
 
 _LOST = Unavailable("host_unreachable", "the link to the VM's host was lost: try again when it is back")
@@ -80,6 +83,9 @@ class LinkStreams:
         self._last = 0
 
     async def open(self, vm_id: VmId, kind: TunnelKind) -> LinkTunnel:
+        """:raise Unavailable: `too_many_streams`."""
+        if len(self._tunnels) >= STREAMS_MAX:
+            raise Unavailable("too_many_streams", f"{STREAMS_MAX} consoles of this host are open already: close one, then try again")
         self._last += 1
         tunnel = LinkTunnel(self._last, self._send, self._forget)
         self._tunnels[self._last] = tunnel
