@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from sim.whole import Platform
-from stores import NewUrl, new_url, postgres, postgres_template, sqlite_template, store_url
-
-__all__ = ["new_url", "postgres", "postgres_template", "sqlite_template", "store_url"]
+from stores import NewUrl
 
 
 @pytest.fixture

@@ -46,8 +46,8 @@ def asker(project: ProjectId = MINE) -> Context:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path, database_url: str) -> AsyncIterator[Control]:
-    store = await Store.open(database_url)
+async def desk(tmp_path: Path, store_url: str) -> AsyncIterator[Control]:
+    store = await Store.open(store_url)
     settings = Settings(state_dir=tmp_path, server=ServerSettings(image_url_private=True, max_image_bytes=LIMIT, disk_kept_mib=0))
     for number, project in enumerate((MINE, OTHER)):
         await store.apply([insert_project(Project(id=project, name=f"p{number}", created_at=1.0, revision=0))])
