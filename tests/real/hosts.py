@@ -31,12 +31,16 @@ mount --bind "$1/run" /run; mkdir -p /run/lock
 mount --bind "$1/lib" /var/lib/libvirt; mount --bind "$1/log" /var/log; mount --bind "$1/cache" /var/cache; mount --bind "$1/etc" /etc/libvirt
 umount --recursive /sys/fs/cgroup 2>/dev/null || true
 mount -t sysfs sysfs /sys
+if [ -e /dev/kvm ]; then
+    mknod -m 660 "$1/kvm" c 10 232; chgrp kvm "$1/kvm"; mount --bind "$1/kvm" /dev/kvm
+fi
 ip link set lo up
 touch "$1/ready"
 while true; do sleep 1000 & wait $! || true; done
 """
 """The first process: makes the mounts and from then on only reaps. The fresh sysfs shows the new network namespace;
-without cgroup mounts libvirt leaves the machine's cgroups alone."""
+without cgroup mounts libvirt leaves the machine's cgroups alone. /dev/kvm gets the group that udev gives it: where libvirtd may open it
+and QEMU's user may not, libvirt asks QEMU for its capabilities again and again, half a minute for each start of a VM."""
 
 
 def _birth(pid: int) -> str:
