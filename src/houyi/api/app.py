@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from houyi import __version__
 from houyi.api import docs_page
@@ -56,9 +56,9 @@ def _operation_id(route: APIRoute) -> str:
     return f"{route.tags[0] if route.tags else 'pages'}_{route.name}"
 
 
-async def _known_query(request: Request) -> None:
+async def _known_query(request: HTTPConnection) -> None:
     """A parameter that is not known is a mistake, not a wish to be passed over. :raise Invalid: `query_unknown`."""
-    known = request.app.state.query_names.get((request.method, getattr(request.scope.get("route"), "path", "")))
+    known = request.app.state.query_names.get((request.scope.get("method", ""), getattr(request.scope.get("route"), "path", "")))
     unknown = sorted(set(request.query_params) - known)[:3] if known is not None else []
     if unknown:
         raise Invalid(
