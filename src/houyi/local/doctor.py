@@ -19,6 +19,7 @@ from houyi.host.probe.kvm import probe_kvm
 from houyi.host.probe.machine import MachineFiles, disk_gib
 from houyi.host.shell import run
 from houyi.local import systemd
+from houyi.local.kvm_device import closed_to_qemu
 from houyi.local.programs import LIBVIRT_SOCKET, answers_unix
 from houyi.model.errors import HouyiError
 from houyi.model.host import Accelerator
@@ -93,6 +94,15 @@ async def check_kvm(machine: Machine) -> Result:
     return Result(
         check="kvm", finding=Finding.WARN, found=found, limits=limits, advice="enable VT-x or AMD-V, or nested virtualization, on what this machine runs on"
     )
+
+
+async def check_kvm_device(_machine: Machine) -> Result:
+    if closed_to_qemu():
+        limits = "each start of a VM takes half a minute longer: libvirt asks QEMU for its capabilities again and again"
+        return Result(
+            check="kvm device", finding=Finding.WARN, found="QEMU's user may not open /dev/kvm", limits=limits, advice="`houyi up` corrects its group"
+        )
+    return Result(check="kvm device", finding=Finding.OK, found="open to QEMU's user, or not there")
 
 
 async def check_qemu(_machine: Machine) -> Result:
@@ -219,6 +229,7 @@ CHECKS: tuple[Check, ...] = (
     check_root,
     check_nested,
     check_kvm,
+    check_kvm_device,
     check_qemu,
     check_libvirt,
     check_tools,

@@ -13,6 +13,7 @@ from houyi.base.config import Settings
 from houyi.base.log import get_log
 from houyi.host.shell import Started, start
 from houyi.local import systemd
+from houyi.local.kvm_device import open_to_qemu
 from houyi.local.processes import PidFile, until
 from houyi.local.programs import PYTHON, programs
 from houyi.local.supervisor import Supervisor
@@ -64,6 +65,7 @@ def make_folders(settings: Settings) -> None:
 async def up_foreground(settings: Settings) -> None:
     """Until SIGINT or SIGTERM. :raise Failed: `already_up`."""
     make_folders(settings)
+    open_to_qemu()
     pid_file = supervisor_file(settings)
     with _only_one(settings.run_dir / "supervisor.lock"):
         pid_file.write(os.getpid())
@@ -99,6 +101,7 @@ async def up_detached(settings: Settings) -> Up:
     :raise Failed: `up_failed`, with the last words of the log of what does not answer; `unit_failed`. :raise Conflict: `unit_foreign`.
     """
     make_folders(settings)
+    open_to_qemu()
     wanted = programs(settings)
     waiting = list(wanted)
     by_units = systemd.runs()
