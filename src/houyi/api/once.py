@@ -18,7 +18,7 @@ from houyi.api.answers import shown
 from houyi.api.caller import Asking, AtDesk
 from houyi.api.desk import Desk
 from houyi.control.control import Context, Idempotency
-from houyi.model.errors import Conflict
+from houyi.model.errors import Conflict, HouyiError
 from houyi.store.views.idempotency import find_answer
 
 T = TypeVar("T")
@@ -73,8 +73,9 @@ class Once:
         idempotency = Idempotency(self.context.actor, self.key, self.request_sha256, render)
         try:
             result = await act(replace(self.context, idempotency=idempotency))
-        except Conflict as lost:
-            again = await self._before(status, location) if lost.code == "idempotency_in_use" else None
+        except HouyiError:
+            # Perhaps the very same request was first: its name is taken, its key is in use, its operation has ended.
+            again = await self._before(status, location)
             if again is None:
                 raise
             return again

@@ -87,14 +87,16 @@ def _where(loc: tuple[int | str, ...]) -> str:
 async def on_http(request: HTTPConnection, error: Exception) -> Response:
     """What the framework itself refuses."""
     assert isinstance(error, HTTPException)
-    return problem(_as_ours(error), request_id_of(request))
+    return problem(_as_ours(error, request), request_id_of(request))
 
 
-def _as_ours(error: HTTPException) -> errors.HouyiError:
+def _as_ours(error: HTTPException, request: HTTPConnection) -> errors.HouyiError:
     if error.status_code == 404:
         return errors.NotFound("path_not_found", "there is nothing at this path: see /openapi.json")
     if error.status_code == 405:
-        return errors.Invalid("method_not_allowed", "this path does not know that method: see /openapi.json", allow=(error.headers or {}).get("Allow", ""))
+        path = getattr(request.scope.get("route"), "path", "")
+        known = sorted({method for method, its_path in request.app.state.query_names if its_path == path})
+        return errors.Invalid("method_not_allowed", "this path does not know that method: see /openapi.json", allow=", ".join(known))
     if error.status_code == 413:
         return errors.TooLarge("body_too_large", error.detail)
     if error.status_code < 500:

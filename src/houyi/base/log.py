@@ -33,7 +33,8 @@ def set_up(level: str = "info", form: str = "auto") -> None:
         _hide_secrets,
     ]
     if as_text:
-        shared += [structlog.dev.ConsoleRenderer()]
+        # The default formatter of exceptions prints local variables, and so secrets.
+        shared += [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
         encode = msgspec.json.Encoder(enc_hook=str).encode
         shared += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=lambda facts, **_: encode(facts).decode())]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from stores import NewUrl
 from unit.api.world import World, opened_world, serving
 
 
@@ -16,15 +15,27 @@ async def world(store_url: str, tmp_path: Path) -> AsyncIterator[World]:
         yield one
 
 
-@pytest.fixture
-async def small_world(new_url: NewUrl, tmp_path: Path) -> AsyncIterator[World]:
-    """On SQLite only."""
-    async with opened_world(new_url("sqlite"), tmp_path) as one:
+@pytest.fixture(scope="session")
+async def shared_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    folder = tmp_path_factory.mktemp("world")
+    async with opened_world(f"sqlite:///{folder}/houyi.db", folder) as one:
         yield one
 
 
 @pytest.fixture
-async def url(small_world: World) -> AsyncIterator[str]:
-    """Where the small world's API listens."""
-    async with serving(small_world) as address:
+def small_world(shared_world: World) -> World:
+    """On SQLite, shared by all tests that use it: each makes what it is about, and counts nothing that others make."""
+    shared_world.far.reset()
+    return shared_world
+
+
+@pytest.fixture(scope="session")
+async def shared_url(shared_world: World) -> AsyncIterator[str]:
+    async with serving(shared_world) as address:
         yield address
+
+
+@pytest.fixture
+def url(small_world: World, shared_url: str) -> str:
+    """Where the small world's API listens."""
+    return shared_url

@@ -76,6 +76,9 @@ class Far:
     refuses: Exception | None = None
     ends_with: HouyiError | None = None
 
+    def reset(self) -> None:
+        self.opened, self.consoles, self.says, self.refuses, self.ends_with = [], [], [], None, None
+
     async def open(self, host_id: HostId, vm_id: VmId, kind: TunnelKind) -> Tunnel:
         if self.refuses is not None:
             raise self.refuses
