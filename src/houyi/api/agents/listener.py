@@ -97,11 +97,13 @@ class AgentsListener:
             await guarded(socket, _nowhere(), path=path[:100])
 
     async def _join(self, socket: ServerConnection) -> None:
-        hello = decode_up(await asyncio.wait_for(socket.recv(decode=False), HELLO_SECONDS))
+        async with asyncio.timeout(HELLO_SECONDS):
+            hello = decode_up(await socket.recv(decode=False))
         if not isinstance(hello, JoinHello) or hello.protocol != PROTOCOL:
             raise Invalid("protocol_unknown", f"the server speaks protocol {PROTOCOL}: bring both ends to the same version")
         await socket.send(encode(JoinCa(ca_pem=self._authority.pem)))
-        ask = decode_up(await asyncio.wait_for(socket.recv(decode=False), HELLO_SECONDS))
+        async with asyncio.timeout(HELLO_SECONDS):
+            ask = decode_up(await socket.recv(decode=False))
         if not isinstance(ask, JoinAsk):
             raise Invalid("link_protocol", "JoinAsk was expected")
         check_request(ask.csr_pem)  # a bad request must not use the token up

@@ -79,7 +79,8 @@ class Session:
 
     async def hear_hello(self) -> Hello:
         """:raise Invalid: `link_protocol`, `protocol_unknown`. :raise TimeoutError: it does not say who it is."""
-        hello = decode_up(await asyncio.wait_for(self._socket.recv(decode=False), HELLO_SECONDS))
+        async with asyncio.timeout(HELLO_SECONDS):
+            hello = decode_up(await self._socket.recv(decode=False))
         if not isinstance(hello, Hello):
             raise Invalid("link_protocol", "the first message on the link must be Hello")
         if hello.protocol != PROTOCOL:
@@ -198,7 +199,8 @@ class Session:
                 await self._control.clock.sleep(1.0)
                 continue
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._changed.wait()
 
     async def _push_once(self) -> None:
         desired = await self._control.store.read(lambda c: desired_of(c, self.host_id))
