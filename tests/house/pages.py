@@ -17,10 +17,10 @@ from pydantic.fields import FieldInfo
 from house.tree import ROOT, Module, dotted, modules
 from houyi.api.app import bare_app
 from houyi.base.config import Settings
-from houyi.cli.credentials import TOKEN_VARIABLE, URL_VARIABLE
 from houyi.cli.exits import EXIT_CODES, INTERRUPTED, USAGE
 from houyi.main.commands import whole_app
 from houyi.model import errors
+from houyi.sdk.credentials import TOKEN_VARIABLE, URL_VARIABLE
 
 NEW = "Generated from the code by `PYTHONPATH=src:tests python -m house.pages`; a test compares. Do not edit."
 

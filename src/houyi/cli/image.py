@@ -3,7 +3,7 @@
 import hashlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from houyi.cli.session import OPTIONS, WAITING, Options, Waiting, connect, dig, 
 from houyi.model.errors import Conflict, Failed, Invalid, Unavailable
 from houyi.model.image import DiskFormat
 from houyi.sdk.paths import path
+from houyi.sdk.upload import RESUMES, Part, broken, size_of
 
 if TYPE_CHECKING:
     from houyi.sdk.transport import Transport
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 app = noun("image", "Disk images that VMs start from: import, see, delete.")
 
 Name = Annotated[str, Parameter(help="Name or id of the image.")]
-
-_CHUNK_BYTES = 1 << 20
-_RESUMES = 5
-"""Times that a broken upload is gone on with before it is left to the user."""
 
 
 def columns(now: float) -> Sequence[Column]:
@@ -93,6 +90,7 @@ def import_image(
         raise Invalid("image_source", "say where the image comes from: either --file PATH or --url URL")
     spec = {"name": name, "url": url, "format": format, "sha256": sha256.lower(), "os": os, "public": public}
     if file is not None:
+        size_of(file)
         spec["sha256"] = spec["sha256"] or _digest(file)
     body = {key: value for key, value in spec.items() if value}
     with connect(options) as api:
@@ -109,26 +107,22 @@ def import_image(
 def _upload(api: "Transport", name: str, body: dict[str, Any], file: Path, waiting: Waiting) -> dict[str, Any]:
     operation = _registered(api, name, body)
     where = path("images", str(operation["target_id"]))
-    size = file.stat().st_size
-    if not size:
-        raise Invalid("image_empty", f"{file} is empty: give a disk image")
     with shown(f"upload {name}") as bar:
-        for attempt in range(_RESUMES):
-            offset = int(dig(api.request("GET", where), "received_bytes", 0))
-            offset = 0 if offset >= size else offset
+        for attempt in range(RESUMES):
+            part = Part.of(file, int(dig(api.request("GET", where), "received_bytes", 0)))
             try:
-                headers = {
-                    "Content-Length": str(size - offset),
-                    "Content-Type": "application/octet-stream",
-                    "Content-Range": f"bytes {offset}-{size - 1}/{size}",
-                }
-                api.upload(f"{where}/content", _chunks(file, offset, size, bar), headers=headers)
+                api.upload(f"{where}/content", part.chunks(lambda sent, total: _tell(bar, sent, total)), headers=part.headers)
                 break
-            except Unavailable as broken:
-                if attempt == _RESUMES - 1:
-                    raise Failed("upload_broken", f"the upload broke off ({broken.detail}): give the same command again to go on") from None
+            except Unavailable as error:
+                reason = error.detail
                 time.sleep(1.0 + attempt)
+        else:
+            raise broken(reason)
     return follow(api, api.request("GET", path("operations", str(operation["id"]))), waiting, f"import {name}")
+
+
+def _tell(bar: Shown, sent: int, total: int) -> None:
+    bar.update(sent / total, f"{show_bytes(sent)} of {show_bytes(total)}" if sys.stderr.isatty() else "sending")
 
 
 def _registered(api: "Transport", name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -145,15 +139,6 @@ def _registered(api: "Transport", name: str, body: dict[str, Any]) -> dict[str, 
             raise
         note(f"going on with {name} at {show_bytes(dig(image, 'received_bytes', 0))}")
         return open_ones[0]
-
-
-def _chunks(file: Path, offset: int, size: int, bar: Shown) -> Iterator[bytes]:
-    with file.open("rb") as source:
-        source.seek(offset)
-        while data := source.read(_CHUNK_BYTES):
-            yield data
-            offset += len(data)
-            bar.update(offset / max(size, 1), f"{show_bytes(offset)} of {show_bytes(size)}" if sys.stderr.isatty() else "sending")
 
 
 def _digest(file: Path) -> str:

@@ -7,11 +7,11 @@ from cyclopts import Parameter
 
 import houyi
 from houyi.cli.changed import told
-from houyi.cli.credentials import find_login, save_login
 from houyi.cli.given import read_text
 from houyi.cli.output import Format, show_object, write_data
 from houyi.cli.session import OPTIONS, Options, connect, dig
 from houyi.model.errors import HouyiError, Invalid
+from houyi.sdk.credentials import find_login, save_login
 from houyi.sdk.paths import path
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter, Token
 
-from houyi.cli.credentials import URL_VARIABLE, find_login
 from houyi.cli.output import Format
 from houyi.cli.quantities import parse_disk_gib, parse_memory_mib, parse_seconds, show_seconds
+from houyi.sdk.credentials import URL_VARIABLE, find_login
 
 if TYPE_CHECKING:
     from houyi.sdk.transport import Transport

@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ from cyclopts import Parameter
 
 from houyi.cli.output import Format, note, write_data
 from houyi.cli.session import OPTIONS, Options, Seconds, connect
-from houyi.model.errors import Failed, HouyiError, Unavailable
+from houyi.model.errors import Conflict, Failed, HouyiError, NotFound, Unavailable
 from houyi.sdk.paths import path
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ _READ_BYTES = 1 << 16
 _OPEN_SECONDS = 15.0
 _NORMAL = (1000, 1001)
 """Websocket close codes of an end without a reason."""
+
+_KINDS: Mapping[str, type[HouyiError]] = {"not_running": Conflict, "no_video": Conflict, "vm_not_found": NotFound, "host_unreachable": Unavailable}
+"""A close reason has room for a code, not for its class: those that are no failure."""
 
 Name = Annotated[str, Parameter(help="Name or id of the VM.")]
 
@@ -191,7 +195,7 @@ def reason_of(code: int | None, reason: str) -> HouyiError | None:
         return None
     short, colon, detail = reason.partition(": ")
     if colon and short.replace("_", "").isalnum():
-        return Failed(short, detail)
+        return _KINDS.get(short, Failed)(short, detail)
     return Unavailable("console_broken", f"the console broke off ({reason or code}): open it again")
 
 
@@ -219,6 +223,8 @@ async def _listen(api: "Transport", name: str, port: int, url: str, options: Opt
                 await bridge(socket, reader, writer)
         except HouyiError as error:
             note(f"a viewer could not be connected: {error.detail} ({error.code})")
+        except asyncio.CancelledError:
+            return  # we end; asyncio's streams would complain about a viewer's task that was cancelled
         finally:
             writer.close()
 

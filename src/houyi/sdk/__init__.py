@@ -1,5 +1,21 @@
-"""The Python client: sync and async over one core. What travels is the API's own JSON; what is refused is raised as model.errors.
+"""The Python client: `Client` and `AsyncClient`, over one core. What is refused is raised as one of houyi.model.errors.
 
-Conventions of the API that it relies on (wire/v1/shape.py): a list answers a Page and takes `page_token`; `?watch=1&since=REV` streams one Change a
-line; a refusal is application/problem+json.
+The classes are imported when they are first asked for, so that a part of this package can be used without the weight of all of it.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from houyi.sdk.async_client import AsyncClient
+    from houyi.sdk.client import Client
+
+__all__ = ["AsyncClient", "Client"]
+
+_HOMES = {"AsyncClient": "houyi.sdk.async_client", "Client": "houyi.sdk.client"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -37,7 +37,7 @@ def server() -> Iterator[FakeApi]:
 def api(server: FakeApi) -> FakeApi:
     server.asked.clear()
     server.instead.clear()
-    server.talk = None
+    server.talk = server.denied = None
     return server
 
 

@@ -199,6 +199,7 @@ class FakeApi:
     asked: list[Asked] = field(default_factory=list)
     instead: dict[tuple[str, str], list[tuple[int, Any]]] = field(default_factory=dict)
     talk: Callable[[WebSocket], Any] | None = None
+    denied: tuple[int, Any] | None = None
     port: int = 0
 
     @property
@@ -253,6 +254,9 @@ class FakeApi:
 
     async def websocket(self, websocket: WebSocket) -> None:
         self.asked.append(Asked("WS", websocket.url.path, dict(websocket.query_params), None, dict(websocket.headers)))
+        if self.denied is not None:
+            await websocket.send_denial_response(_json(*self.denied))
+            return
         await websocket.accept()
         if self.talk is not None:
             await self.talk(websocket)

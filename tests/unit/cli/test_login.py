@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from houyi.cli.app import build_app
-from houyi.cli.credentials import find_login, login_file, save_login
 from houyi.cli.run import run_app
 from houyi.model.errors import Failed, Unauthenticated
+from houyi.sdk.credentials import find_login, login_file, save_login
 from unit.cli.conftest import Houyi, Ran
 from unit.cli.fake_api import TOKEN, WHO, FakeApi
 

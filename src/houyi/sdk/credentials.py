@@ -1,4 +1,4 @@
-"""Where the CLI finds the API and its token: environment, then the login file, then this machine's own server.
+"""Where a client finds the API and its token: environment, then the login file, then this machine's own server.
 
 A token is never an argument: arguments are seen by everybody on the machine. The login file is the user's alone (0600, in a folder of 0700).
 """
@@ -58,7 +58,7 @@ def find_login(asked_url: str = "") -> Login:
         return saved
     if saved is not None and token and not url:
         return Login(saved.url, token, f"${TOKEN_VARIABLE}")
-    return _of_this_machine(_bare(url) if url else "", token)
+    return local_login(_bare(url) if url else "", token)
 
 
 def _saved() -> Login | None:
@@ -72,8 +72,11 @@ def _saved() -> Login | None:
         raise Unauthenticated("login_file_bad", f"{path} cannot be read: `houyi login` writes it anew") from None
 
 
-def _of_this_machine(url: str, token: str) -> Login:
-    """The server that runs here, with the administrator's token that its first start left for root."""
+def local_login(url: str = "", token: str = "") -> Login:
+    """The server that runs here, with the administrator's token that its first start left for root.
+
+    :param url: another server, of which only a given `token` may be used. :raise Unauthenticated: `not_logged_in`.
+    """
     from houyi.base.config import Settings  # slow to import, and only needed here
 
     settings = Settings()

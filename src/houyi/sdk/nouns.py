@@ -1,0 +1,194 @@
+"""What can be asked of each noun, once for both clients: lists, watches and `show` come from calls.py."""
+
+from typing import Any
+
+from houyi.model.vm import StopMode
+from houyi.sdk.calls import Call, method, nothing
+from houyi.sdk.paths import path
+from houyi.wire.v1.host import Host, HostUpdate
+from houyi.wire.v1.image import Image, ImageCreate, ImageUpdate
+from houyi.wire.v1.join_token import JoinTokenCreate, JoinTokenCreated
+from houyi.wire.v1.network import Network, NetworkCreate
+from houyi.wire.v1.operation import Operation
+from houyi.wire.v1.project import Project, ProjectCreate
+from houyi.wire.v1.ssh_key import SshKey, SshKeyCreate
+from houyi.wire.v1.token import TokenCreate, TokenCreated
+from houyi.wire.v1.vm import Ticket, TicketCreate, Vm, VmCreate, VmRehearsal, VmStop, VmUpdate
+from houyi.wire.v1.vm_type import VmType, VmTypeCreate, VmTypeUpdate
+
+
+def _operation(content: Any) -> Operation:
+    return Operation.model_validate(content)
+
+
+def _matching(revision: int | None) -> dict[str, str]:
+    return {} if revision is None else {"If-Match": f'"{revision}"'}
+
+
+class VmCalls:
+    """Virtual machines. A verb answers an Operation, which `client.operations.wait` follows."""
+
+    @method
+    def create(self, vm: VmCreate) -> Call[Operation]:
+        """:raise NoCapacity: with what was asked and what is left. :raise Conflict: `name_taken`, `image_not_ready` ..."""
+        return Call("POST", path("vms"), _operation, vm)
+
+    @method
+    def rehearse(self, vm: VmCreate) -> Call[VmRehearsal]:
+        """All checks of `create`, and where the VM would go; makes nothing."""
+        return Call("POST", path("vms"), VmRehearsal.model_validate, vm, {"dry_run": True})
+
+    @method
+    def update(self, vm: str, changes: VmUpdate, *, revision: int | None = None) -> Call[Vm]:
+        """:param revision: only if it is still this one. :raise Stale: it is not."""
+        return Call("PATCH", path("vms", vm), Vm.model_validate, changes, headers=_matching(revision))
+
+    @method
+    def delete(self, vm: str, *, revision: int | None = None) -> Call[Operation]:
+        """Power it off and remove it with its disk. :raise Conflict: `vm_protected`."""
+        return Call("DELETE", path("vms", vm), _operation, headers=_matching(revision))
+
+    @method
+    def start(self, vm: str) -> Call[Operation]:
+        return Call("POST", path("vms", vm, "start"), _operation)
+
+    @method
+    def stop(self, vm: str, *, force: bool = False, grace_seconds: int = 60) -> Call[Operation]:
+        """The power button first, powered off after the grace period; with `force` at once."""
+        how = VmStop(mode=StopMode.FORCE) if force else VmStop(mode=StopMode.GRACEFUL, grace_seconds=grace_seconds)
+        return Call("POST", path("vms", vm, "stop"), _operation, how)
+
+    @method
+    def reboot(self, vm: str) -> Call[Operation]:
+        return Call("POST", path("vms", vm, "reboot"), _operation)
+
+    @method
+    def reset(self, vm: str) -> Call[Operation]:
+        return Call("POST", path("vms", vm, "reset"), _operation)
+
+    @method
+    def pause(self, vm: str) -> Call[Operation]:
+        return Call("POST", path("vms", vm, "pause"), _operation)
+
+    @method
+    def resume(self, vm: str) -> Call[Operation]:
+        return Call("POST", path("vms", vm, "resume"), _operation)
+
+    @method
+    def ticket(self, vm: str, ask: TicketCreate) -> Call[Ticket]:
+        """Opens one websocket of the VM's console or display, once, within 30 seconds, without a token: for browsers."""
+        return Call("POST", path("vms", vm, "tickets"), Ticket.model_validate, ask)
+
+
+class VmTypeCalls:
+    """Sizes by name; administrators change them."""
+
+    @method
+    def create(self, vm_type: VmTypeCreate) -> Call[VmType]:
+        return Call("POST", path("vm-types"), VmType.model_validate, vm_type)
+
+    @method
+    def update(self, vm_type: str, changes: VmTypeUpdate) -> Call[VmType]:
+        return Call("PATCH", path("vm-types", vm_type), VmType.model_validate, changes)
+
+    @method
+    def delete(self, vm_type: str) -> Call[None]:
+        return Call("DELETE", path("vm-types", vm_type), nothing)
+
+
+class ImageCalls:
+    """Disk images. `create` with a url is all; without, `upload` brings the content."""
+
+    @method
+    def create(self, image: ImageCreate) -> Call[Operation]:
+        """:return: the import's operation; its target_id is the image."""
+        return Call("POST", path("images"), _operation, image)
+
+    @method
+    def update(self, image: str, changes: ImageUpdate) -> Call[Image]:
+        return Call("PATCH", path("images", image), Image.model_validate, changes)
+
+    @method
+    def delete(self, image: str) -> Call[Operation]:
+        """:raise Conflict: `image_in_use`."""
+        return Call("DELETE", path("images", image), _operation)
+
+
+class NetworkCalls:
+    @method
+    def create(self, network: NetworkCreate) -> Call[Network]:
+        return Call("POST", path("networks"), Network.model_validate, network)
+
+    @method
+    def delete(self, network: str) -> Call[None]:
+        """:raise Conflict: `in_use`."""
+        return Call("DELETE", path("networks", network), nothing)
+
+
+class HostCalls:
+    """The machines; administrators only."""
+
+    @method
+    def update(self, host: str, changes: HostUpdate) -> Call[Host]:
+        """Cordon, uncordon, label."""
+        return Call("PATCH", path("hosts", host), Host.model_validate, changes)
+
+    @method
+    def remove(self, host: str) -> Call[None]:
+        """:raise Conflict: `host_has_vms`."""
+        return Call("DELETE", path("hosts", host), nothing)
+
+
+class SshKeyCalls:
+    @method
+    def create(self, key: SshKeyCreate) -> Call[SshKey]:
+        return Call("POST", path("ssh-keys"), SshKey.model_validate, key)
+
+    @method
+    def delete(self, key: str) -> Call[None]:
+        return Call("DELETE", path("ssh-keys", key), nothing)
+
+
+class ProjectCalls:
+    @method
+    def create(self, project: ProjectCreate) -> Call[Project]:
+        return Call("POST", path("projects"), Project.model_validate, project)
+
+    @method
+    def delete(self, project: str) -> Call[None]:
+        """:raise Conflict: `in_use`: it has VMs, images or networks."""
+        return Call("DELETE", path("projects", project), nothing)
+
+
+class TokenCalls:
+    @method
+    def create(self, token: TokenCreate) -> Call[TokenCreated]:
+        """The answer's `token` is shown this once."""
+        return Call("POST", path("tokens"), TokenCreated.model_validate, token)
+
+    @method
+    def revoke(self, token: str) -> Call[None]:
+        return Call("DELETE", path("tokens", token), nothing)
+
+
+class JoinTokenCalls:
+    @method
+    def create(self, ask: JoinTokenCreate) -> Call[JoinTokenCreated]:
+        """The answer's `token` is shown this once; it lets one host join."""
+        return Call("POST", path("join-tokens"), JoinTokenCreated.model_validate, ask)
+
+    @method
+    def revoke(self, token: str) -> Call[None]:
+        return Call("DELETE", path("join-tokens", token), nothing)
+
+
+class OperationCalls:
+    @method
+    def cancel(self, operation: str) -> Call[Operation]:
+        """:raise Conflict: `operation_ended`, `not_cancellable`."""
+        return Call("POST", path("operations", operation, "cancel"), _operation)
+
+    @method
+    def look(self, operation: str, wait_seconds: float) -> Call[Operation]:
+        """Show it when it has ended, or after at most `wait_seconds` (60 at most) as it is."""
+        return Call("GET", path("operations", operation), _operation, params={"wait": round(wait_seconds, 2)})
