@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from houyi.agent.counts import Counts
+from houyi.agent.dial import Dial, dial_server
 from houyi.agent.identity import Identity, JoinTokenText, join
 from houyi.agent.ledger import Ledger
 from houyi.agent.link import RECONNECT_SECONDS, Link
@@ -17,6 +18,7 @@ from houyi.base.ids import Ids
 from houyi.base.log import get_log
 from houyi.host.port import Ports
 from houyi.model.errors import Failed, Unavailable
+from houyi.model.host import HostFacts
 
 log = get_log(__name__)
 
@@ -26,19 +28,18 @@ def identity_of(settings: Settings) -> Identity:
     return Identity(settings.state_dir / "agent" / "identity")
 
 
-async def run_agent(settings: Settings, ports: Ports, clock: Clock, ids: Ids) -> None:
-    """Until cancelled. :raise Failed: `not_joined`: there is no certificate yet."""
+async def run_agent(settings: Settings, ports: Ports, clock: Clock, ids: Ids, dial: Dial | None = None) -> None:
+    """Until cancelled; `dial` None: over the network. :raise Failed: `not_joined`: there is no certificate yet."""
     identity = identity_of(settings)
     if not identity.joined:
         raise Failed("not_joined", "this host has not joined a platform: `houyi agent --join TOKEN`, with a token from `houyi host join-token`")
-    facts = await ports.probe.facts()
+    facts = await _facts(ports, clock)
     log.info("agent_started", accelerator=facts.accelerator.accelerator.value, reason=facts.accelerator.reason, host_id=identity.host_id())
     counts, reports = Counts(), Reports()
     ledger = Ledger(settings.state_dir / "agent" / "ledger")
     link = Link(
         identity=identity,
-        host=settings.agent.server_host,
-        port=settings.agent.server_port,
+        dial=dial or dial_server(identity, settings.agent.server_host, settings.agent.server_port),
         reports=reports,
         consoles=ports.consoles,
         probe=ports.probe,
@@ -51,6 +52,16 @@ async def run_agent(settings: Settings, ports: Ports, clock: Clock, ids: Ids) ->
     async with serve_metrics(counts.registry, settings.agent.metrics_host, settings.agent.metrics_port), asyncio.TaskGroup() as tasks:
         tasks.create_task(loop.run(), name="loop")
         tasks.create_task(link.run(loop, facts), name="link")
+
+
+async def _facts(ports: Ports, clock: Clock) -> HostFacts:
+    """As soon as libvirt answers."""
+    while True:
+        try:
+            return await ports.probe.facts()
+        except Unavailable as away:
+            log.warning("libvirt_away", detail=away.detail)
+            await clock.sleep(1.0)
 
 
 async def join_platform(settings: Settings, token_text: str, clock: Clock, host_name: str) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import ssl
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -70,15 +69,13 @@ class Identity:
         return x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
 
     def host_id(self) -> HostId:
-        names = self.certificate().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        uri = names.get_values_for_type(x509.UniformResourceIdentifier)[0]
-        return HostId(uri.removeprefix(HOST_URI))
+        return HostId(_names(self.certificate())[0].removeprefix(HOST_URI))
 
-    def renewal_due(self, now: float) -> bool:
-        """Whether the certificate is in the last third of its life."""
+    def renew_at(self) -> float:
+        """When the last third of the certificate's life begins, Unix seconds."""
         certificate = self.certificate()
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        return datetime.fromtimestamp(now, UTC) >= end - (end - begin) / 3
+        return (end - (end - begin) / 3).timestamp()
 
     def context(self) -> ssl.SSLContext:
         """Mutual TLS 1.3 with our certificate, trusting the platform's CA and no other. :raise Failed: `identity_damaged`."""
@@ -102,6 +99,19 @@ class Identity:
             raise Failed("identity_damaged", f"{self.key_path} is not an EC key: remove it and join again")
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "houyi host")])
         return x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+    def renew(self, pem: str) -> None:
+        """Keep the next certificate. :raise Failed: `certificate_strange`: it is not for this host and its key, or not of our CA; the old one stays."""
+        now = self.certificate()
+        try:
+            new = x509.load_pem_x509_certificate(pem.encode())
+            new.verify_directly_issued_by(x509.load_pem_x509_certificate(self.ca_path.read_bytes()))
+            same = new.public_key() == now.public_key() and _names(new) == _names(now)
+        except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+            same = False
+        if not same:
+            raise Failed("certificate_strange", "the server sent a certificate that is not for this host: it is not kept; look at the server's log")
+        self.keep_certificate(pem)
 
     def keep_certificate(self, pem: str) -> None:
         write_secret(self.certificate_path, pem.encode())
@@ -162,3 +172,8 @@ def _check_ca(ca_pem: str, wanted: str, leaf_der: bytes) -> None:
             raise error
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         raise error from None
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.UniformResourceIdentifier)

@@ -5,14 +5,16 @@ away -> connecting -> told hello -> linked (reports up, desired down) -> away
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import msgspec
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
 
 from houyi.agent.counts import Counts
+from houyi.agent.dial import Dial
 from houyi.agent.identity import Identity, refusal
 from houyi.agent.loop import Loop, states
 from houyi.agent.reports import Reports
@@ -20,13 +22,13 @@ from houyi.agent.streams import Streams
 from houyi.base.clock import Clock
 from houyi.base.ids import Ids
 from houyi.base.log import get_log
+from houyi.base.socket import Socket
 from houyi.host.port import Consoles, Probe
 from houyi.model.errors import Failed, HouyiError, Unavailable
-from houyi.model.host import HostFacts
+from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId
 from houyi.wire.agents import (
     CHUNK_BYTES,
-    MAX_MESSAGE_BYTES,
     PROTOCOL,
     Desired,
     Down,
@@ -56,22 +58,22 @@ ANSWER_SECONDS = 20.0
 """A server that does not answer to Hello, or a chunk that does not come, for this long: the connection is given up."""
 COALESCE_SECONDS = 0.02
 """Changes within this time go in one report."""
+RENEW_ASK_SECONDS = 600.0
+"""Between two requests for the next certificate; there are thirty days for it."""
 
 
 @dataclass(slots=True)
 class _Connection:
-    socket: ClientConnection
+    socket: Socket
     serial: int = 0
     chunks: dict[int, asyncio.Future[bytes]] = field(default_factory=dict)
     request: int = 0
 
 
 class Link:
-    def __init__(
-        self, *, identity: Identity, host: str, port: int, reports: Reports, consoles: Consoles, probe: Probe, clock: Clock, ids: Ids, counts: Counts
-    ) -> None:
+    def __init__(self, *, identity: Identity, dial: Dial, reports: Reports, consoles: Consoles, probe: Probe, clock: Clock, ids: Ids, counts: Counts) -> None:
         self._identity = identity
-        self._host, self._port = host, port
+        self._dial = dial
         self._reports = reports
         self._consoles = consoles
         self._probe = probe
@@ -83,6 +85,8 @@ class Link:
         self._serial = 0
         self._times_linked = 0
         self._heartbeat_seconds = 5.0
+        self._load: HostLoad | None = None
+        self._renew_at = 0.0
 
     @property
     def connected(self) -> bool:
@@ -122,8 +126,7 @@ class Link:
 
     async def _once(self, loop: Loop, facts: HostFacts) -> None:
         """One connection, from its making to its end."""
-        url = f"wss://{self._host}:{self._port}/link"
-        async with connect(url, ssl=self._identity.context(), max_size=MAX_MESSAGE_BYTES, proxy=None, compression=None) as socket:
+        async with self._dial() as socket:
             connection = _Connection(socket)
             await self._send(connection, Hello(protocol=PROTOCOL, boot_id=facts.boot_id, instance=self._instance, facts=facts))
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -135,13 +138,11 @@ class Link:
             self._welcomed(welcome)
             self._connection = connection
             streams = Streams(self._consoles, partial(self._send, connection))
-            teller = asyncio.create_task(self._tell(connection), name="link-tell")
+            loop.wake(urgent=True)  # images can be had again
             try:
-                await self._hear(connection, loop, streams)
+                await _first_to_end(self._hear(connection, loop, streams), self._tell(connection))
             finally:
                 self._connection = None
-                teller.cancel()
-                await asyncio.gather(teller, return_exceptions=True)
                 await streams.close()
                 for answer in connection.chunks.values():
                     if not answer.done():
@@ -152,15 +153,13 @@ class Link:
         self._times_linked += 1
         self._counts.connects.inc()
         self._counts.connected.set(1)
+        self._renew_at = self._identity.renew_at()
         skew = welcome.server_time - self._clock.now()
         log.info("linked", host=welcome.host_name, host_id=welcome.host_id, clock_skew_seconds=round(skew, 3))
 
     async def _hear(self, connection: _Connection, loop: Loop, streams: Streams) -> None:
-        async for data in connection.socket:
-            if isinstance(data, str):
-                raise Failed("server_protocol", "the server sent text")
-            self._take(decode_down(data), connection, loop, streams)
-        raise Unavailable("server_away", f"the server closed the connection: {connection.socket.close_reason or connection.socket.close_code}")
+        while True:
+            self._take(decode_down(await connection.socket.recv(decode=False)), connection, loop, streams)
 
     def _take(self, message: Down, connection: _Connection, loop: Loop, streams: Streams) -> None:
         match message:
@@ -182,8 +181,7 @@ class Link:
             case StreamClose():
                 streams.shut(message)
             case RenewDone():
-                self._identity.keep_certificate(message.certificate_pem)
-                log.info("certificate_renewed")
+                self._renewed(message)
             case Refused():
                 raise refusal(message)
             case _:
@@ -193,25 +191,61 @@ class Link:
         """A complete report first, then what changes, and a heartbeat when nothing does."""
         everything = True
         while True:
+            load = await self._new_load()
             vms, gone, happenings = self._reports.take(everything=everything)
             self._serial += 1
-            load = await self._probe.load()
             self._counts.set_states(dict(states(self._reports.vms.values())))
             report = Report(serial=self._serial, load=load, vms=vms, gone=gone, complete=everything, events=happenings)
             try:
                 await self._send(connection, report)
-                if self._identity.renewal_due(self._clock.now()):
-                    await self._send(connection, RenewAsk(csr_pem=self._identity.request()))
-            except (OSError, websockets.WebSocketException):
+            except BaseException:
                 self._reports.give_back(happenings)
-                await connection.socket.close()
-                return
+                raise
+            now = self._clock.now()
+            if now >= self._renew_at:
+                self._renew_at = now + RENEW_ASK_SECONDS
+                await self._send(connection, RenewAsk(csr_pem=self._identity.request()))
             everything = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._heartbeat_seconds):
                     await self._reports.news.wait()
                 await asyncio.sleep(COALESCE_SECONDS)
 
+    async def _new_load(self) -> HostLoad:
+        """What the machine is doing now; as it was last when that cannot be found out: the host is there nevertheless."""
+        while True:
+            try:
+                self._load = await self._probe.load()
+            except HouyiError as error:
+                log.warning("load_unknown", code=error.code, detail=error.detail)
+                if self._load is None:
+                    await self._clock.sleep(1.0)
+                    continue
+            return self._load
+
+    def _renewed(self, message: RenewDone) -> None:
+        """A certificate that is not ours is not kept: the one we have still works."""
+        try:
+            self._identity.renew(message.certificate_pem)
+        except (Failed, OSError) as error:
+            log.error("certificate_not_renewed", error=str(error))
+            return
+        self._renew_at = self._identity.renew_at()
+        log.info("certificate_renewed")
+
     @staticmethod
     async def _send(connection: _Connection, message: Message) -> None:
         await connection.socket.send(encode(message))
+
+
+async def _first_to_end(*talks: Coroutine[Any, Any, None]) -> None:
+    """Run all until one ends; that one's error is raised, the others are cancelled."""
+    tasks = [asyncio.create_task(talk) for talk in talks]
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

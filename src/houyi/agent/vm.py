@@ -125,6 +125,7 @@ class ServedVm:
         while True:
             sighting = await parts.sight.now()
             desired = parts.desired(self._id)
+            self._urgent = False  # the wish that was urgent is this one
             if desired is None:
                 return
             domain = sighting.domains.get(self._id)
