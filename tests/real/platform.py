@@ -111,9 +111,10 @@ class Platform:
     def bridges(self) -> list[str]:
         return [link["ifname"] for link in json.loads(self.host.inside("ip", "-json", "link", "show", "type", "bridge"))]
 
-    def rules(self) -> str:
-        """nftables as a whole (iptables-nft's are in it)."""
-        return self.host.inside("nft", "list", "ruleset").strip()
+    def rules(self) -> list[str]:
+        """Every rule and every chain that is not one of the kernel's hooks (iptables-nft's are in it; it leaves empty tables with hooks)."""
+        found = json.loads(self.host.inside("nft", "--json", "list", "ruleset"))["nftables"]
+        return [json.dumps(thing) for thing in found if "rule" in thing or ("chain" in thing and "hook" not in thing["chain"])]
 
     def mounts(self) -> list[str]:
         lines = Path(f"/proc/{self.host.init_pid}/mountinfo").read_text().splitlines()

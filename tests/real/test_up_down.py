@@ -32,7 +32,7 @@ def up(machine: Platform) -> Platform:
 
 @pytest.fixture
 def hello(up: Platform, tiny_image: Path) -> Platform:
-    if "tiny" not in {image["name"] for image in up.ask("image", "list")["items"]}:
+    if "tiny" not in {image["name"] for image in up.ask("image", "list")}:
         up.houyi("image", "import", "tiny", "--file", str(tiny_image))
     if not up.vm(NAME):
         up.houyi("vm", "create", NAME, "--image", "tiny", "--vcpus", "1", "--memory", "128M", "--disk", "1G")
@@ -42,7 +42,7 @@ def hello(up: Platform, tiny_image: Path) -> Platform:
 
 def ready_hosts(machine: Platform) -> list[str]:
     hosts = machine.try_ask("host", "list")
-    return [host["name"] for host in hosts["items"] if host["state"] == "ready"] if hosts else []
+    return [host["name"] for host in hosts if host["state"] == "ready"] if hosts else []
 
 
 def answers(machine: Platform) -> bool:
@@ -107,8 +107,8 @@ def test_down_leaves_nothing_and_up_brings_back(hello: Platform) -> None:
     first = hello.ask("vm", "show", NAME)["id"]
     hello.houyi("down")
     assert hello.processes() == {}
-    assert [name for name in hello.bridges() if name.startswith(("hy-", "virbr"))] == []
-    assert not re.search(r"hy-|10\.80\.", hello.rules())
+    assert hello.bridges() == []
+    assert hello.rules() == []
     assert hello.houyi("down").returncode == 0
     hello.houyi("up", "--detach")
     hello.until(lambda: answers(hello), bool, 120)
@@ -121,7 +121,8 @@ def test_down_works_on_what_is_half_dead(hello: Platform, dead: tuple[str, ...])
         hello.kill(kind)
     hello.houyi("down")
     assert hello.processes() == {}
-    assert [name for name in hello.bridges() if name.startswith("hy-")] == []
+    assert hello.bridges() == []
+    assert hello.rules() == []
 
 
 def test_a_pid_file_of_somebody_else_kills_nobody(up: Platform) -> None:

@@ -14,6 +14,7 @@ from houyi.base.log import get_log
 from houyi.host.port import Ports
 from houyi.host.shell import start
 from houyi.local import systemd
+from houyi.local.firewall import remove_libvirt_chains
 from houyi.local.orphans import orphans
 from houyi.local.processes import PidFile, end, until
 from houyi.local.programs import LIBVIRT_SOCKET, answers_unix, programs
@@ -56,9 +57,9 @@ async def take_down(settings: Settings, open_ports: OpenPorts, expect_restart: C
             await _end_program(settings, program, tell)
     expect_restart()
     problem = await _clear_machine(settings, open_ports, tell, purge=purge)
-    for program in reversed(programs(settings)):
-        if program.name in _LIBVIRT:
-            await _end_program(settings, program, tell)
+    ended = [await _end_program(settings, program, tell) for program in reversed(programs(settings)) if program.name in _LIBVIRT]
+    if any(ended):
+        await remove_libvirt_chains()
     for orphan in orphans(settings.state_dir):
         tell(f"stopping QEMU (pid {orphan.pid})")
         await end(orphan, END_SECONDS)
@@ -80,13 +81,15 @@ def _remove_folders(folders: Sequence[Path]) -> None:
             raise Failed("down_incomplete", f"all is stopped, but {error.filename} could not be removed ({error.strerror}): remove it by hand") from error
 
 
-async def _end_program(settings: Settings, program: Program, tell: Tell) -> None:
+async def _end_program(settings: Settings, program: Program, tell: Tell) -> bool:
+    """Whether there was one of ours to end."""
     pid_file = PidFile(settings.run_dir / f"{program.name}.pid")
     known = pid_file.read()
     if known is not None:
         tell(f"stopping {program.name}")
         await end(known, END_SECONDS)
     pid_file.remove()
+    return known is not None
 
 
 async def _clear_machine(settings: Settings, open_ports: OpenPorts, tell: Tell, *, purge: bool) -> str:
@@ -95,46 +98,36 @@ async def _clear_machine(settings: Settings, open_ports: OpenPorts, tell: Tell, 
     Returns what is in the way, '' if nothing is.
     """
     try:
-        started = await _have_libvirt(settings)
-    except HouyiError as error:
-        return f"libvirt could not be started: {error.detail}"
+        await _have_libvirt(settings)
+        ports = await open_ports()
+    except HouyiError as away:
+        return f"networks are left, since libvirt could not be asked ({away.detail}; its log is {settings.log_dir}/libvirtd.log)"
     try:
-        try:
-            ports = await open_ports()
-        except HouyiError as away:
-            return f"networks are left, since libvirt could not be asked ({away.detail}; its log is {settings.log_dir}/libvirtd.log)"
-        try:
-            await _stop_vms(ports, tell)
-            for network_id in await ports.networks.seen():
-                tell(f"removing network {network_id}")
-                await ports.networks.remove(network_id)
-            if purge:
-                for vm_id in await ports.machine.observe():
-                    await ports.machine.undefine(vm_id)
-                for vm_id in await ports.disks.vms():
-                    await ports.disks.remove_vm(vm_id)
-        except HouyiError as error:
-            return f"libvirt refused: {error.detail}"
-        finally:
-            await ports.close()
-        return ""
+        await _stop_vms(ports, tell)
+        for network_id in await ports.networks.seen():
+            tell(f"removing network {network_id}")
+            await ports.networks.remove(network_id)
+        if purge:
+            for vm_id in await ports.machine.observe():
+                await ports.machine.undefine(vm_id)
+            for vm_id in await ports.disks.vms():
+                await ports.disks.remove_vm(vm_id)
+    except HouyiError as error:
+        return f"libvirt refused: {error.detail}"
     finally:
-        for program in reversed(started):
-            await _end_program(settings, program, tell)
+        await ports.close()
+    return ""
 
 
-async def _have_libvirt(settings: Settings) -> list[Program]:
-    """Start libvirt's daemons if they do not run; those that this started."""
+async def _have_libvirt(settings: Settings) -> None:
+    """Start libvirt's daemons, as `up` would, if they do not run; they are ended with those that `up` started. :raise Failed: `program_missing`."""
     if systemd.runs() or await answers_unix(LIBVIRT_SOCKET):
-        return []
-    started = []
+        return
     for program in programs(settings):
         if program.name in _LIBVIRT and foreign(program) is None:
             process = start(program.argv, log=settings.log_dir / f"{program.name}.log")
             PidFile(settings.run_dir / f"{program.name}.pid").write(process.pid)
-            started.append(program)
             await until(program.ready, LIBVIRT_SECONDS)
-    return started
 
 
 async def _stop_vms(ports: Ports, tell: Tell) -> None:
