@@ -94,7 +94,7 @@ async def _rehearsed(desk: Desk, asking: Caller, ask: VmAsk) -> VmRehearsal:
     return VmRehearsal(
         host_id=choice.host_id,
         host_name=names.get(choice.host_id, "") if choice.host_id else None,
-        why_not=choice.why_not,
+        why_not="" if choice.host_id else choice.why_not,
         removed=dict(choice.removed),
         vcpus=spec.vcpus,
         memory_mib=spec.memory_mib,

@@ -1,0 +1,160 @@
+"""Consoles over websockets: who may open them, what is carried, and how they end."""
+
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from houyi.api.tickets import LIFETIME_SECONDS, Tickets
+from houyi.base.ids import SeededIds
+from houyi.model.errors import Conflict, Unauthenticated
+from houyi.model.ids import VmId
+from houyi.model.vm import VmState
+from unit.api.world import UNREACHABLE, World
+
+
+def socket(url: str, path: str, headers: dict[str, str], **more: Any) -> connect:
+    return connect(url.replace("http", "ws", 1) + path, additional_headers=headers, proxy=None, **more)
+
+
+async def refusal(url: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+    with pytest.raises(InvalidStatus) as caught:
+        async with socket(url, path, headers):
+            pass
+    response = caught.value.response
+    assert response.headers["content-type"] == "application/problem+json"
+    import json
+
+    return response.status_code, json.loads(response.body)["code"]
+
+
+@pytest.mark.parametrize(("kind", "far_end"), [("console", "serial"), ("vnc", "vnc")])
+async def test_bytes_go_both_ways(small_world: World, url: str, kind: str, far_end: str) -> None:
+    vm = await small_world.new_vm()
+    small_world.far.says = [b"\x00login: \xff"]
+    async with socket(url, f"/v1/vms/{vm.id}/{kind}", small_world.headers("member"), subprotocols=["binary"]) as opened:
+        assert opened.subprotocol == "binary"
+        assert await opened.recv() == b"\x00login: \xff"
+        await opened.send(b"root\r")
+        assert await opened.recv() == b"ROOT\r"
+        await opened.send("text too")
+        assert await opened.recv() == b"TEXT TOO"
+        await opened.send(b"bye")
+        with pytest.raises(ConnectionClosed) as closed:
+            await opened.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1000
+    assert small_world.far.opened == [(small_world.host_id, vm.id, far_end)]
+
+
+async def test_the_far_end_is_closed_when_the_viewer_goes(small_world: World, url: str) -> None:
+    import asyncio
+
+    vm = await small_world.new_vm()
+    async with socket(url, f"/v1/vms/{vm.id}/console", small_world.headers("member")) as opened:
+        await opened.send(b"x")
+        await opened.recv()
+    async with asyncio.timeout(5):
+        while not small_world.far.consoles[0].closed:
+            await asyncio.sleep(0.01)
+
+
+async def test_the_reason_of_an_end_is_said(small_world: World, url: str) -> None:
+    vm = await small_world.new_vm()
+    small_world.far.ends_with = Conflict("vm_not_running", "the VM is not running: start it first " + "é" * 100)
+    async with socket(url, f"/v1/vms/{vm.id}/console", small_world.headers("member")) as opened:
+        await opened.send(b"bye")
+        with pytest.raises(ConnectionClosed) as closed:
+            await opened.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4000
+    assert closed.value.rcvd.reason.startswith("vm_not_running: the VM is not running")
+
+
+async def test_who_may_not(small_world: World, url: str) -> None:
+    vm = await small_world.new_vm("guarded")
+    path = f"/v1/vms/{vm.id}/console"
+    assert await refusal(url, path, {}) == (401, "no_token")
+    assert await refusal(url, path, {"Authorization": "Bearer hy_x"}) == (401, "token_invalid")
+    assert await refusal(url, path, small_world.headers("other")) == (404, "vm_not_found")
+    assert await refusal(url, "/v1/vms/guarded/console", small_world.headers("admin")) == (404, "vm_not_found")
+    async with socket(url, "/v1/vms/guarded/console?project=mine", small_world.headers("admin")):
+        pass
+    assert len(small_world.far.opened) == 1
+
+
+async def test_what_cannot_be_opened(small_world: World, url: str) -> None:
+    member = small_world.headers("member")
+    waiting, blind = await small_world.new_vm(state=None), await small_world.new_vm(spec={"video": False})
+    assert await refusal(url, f"/v1/vms/{waiting.id}/console", member) == (409, "vm_has_no_host")
+    assert await refusal(url, f"/v1/vms/{blind.id}/vnc", member) == (409, "vm_has_no_display")
+    small_world.far.refuses = UNREACHABLE
+    assert await refusal(url, f"/v1/vms/{blind.id}/console", member) == (503, "host_unreachable")
+
+
+async def test_a_ticket_opens_one_socket_once(small_world: World, url: str) -> None:
+    vm, another = await small_world.new_vm("ticketed"), await small_world.new_vm("another")
+    async with small_world.client("member") as client:
+
+        async def ticket(kind: str = "console") -> str:
+            given = await client.post("/v1/vms/ticketed/tickets", json={"kind": kind})
+            assert given.status_code == 201
+            return str(given.json()["ticket"])
+
+        once = await ticket()
+        async with socket(url, f"/v1/vms/ticketed/console?ticket={once}", {}) as opened:
+            await opened.send(b"a")
+            assert await opened.recv() == b"A"
+        assert await refusal(url, f"/v1/vms/{vm.id}/console?ticket={once}", {}) == (401, "ticket_invalid")
+        assert await refusal(url, f"/v1/vms/{another.id}/console?ticket={await ticket()}", {}) == (401, "ticket_invalid")
+        assert await refusal(url, f"/v1/vms/{vm.id}/console?ticket={await ticket('vnc')}", {}) == (401, "ticket_invalid")
+        assert await refusal(url, f"/v1/vms/{vm.id}/console?ticket=guess", small_world.headers("member")) == (401, "ticket_invalid")
+
+
+class Hand:
+    """A clock moved by hand."""
+
+    at = 1000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+def test_a_ticket_ends() -> None:
+    clock = Hand()
+    tickets = Tickets(clock, SeededIds(1))
+    text, given = tickets.give(VmId("v"), "console", "token:a", "key", "sha")
+    assert tickets.give(VmId("v"), "console", "token:a", "key", "sha") == (text, given)
+    assert tickets.give(VmId("v"), "console", "token:b", "key", "sha")[0] != text, "keys belong to their callers"
+    with pytest.raises(Conflict):
+        tickets.give(VmId("v"), "vnc", "token:a", "key", "another")
+    clock.at += LIFETIME_SECONDS
+    with pytest.raises(Unauthenticated):
+        tickets.take(text, lambda _: True)
+    assert tickets.give(VmId("v"), "console", "token:a", "key", "sha")[0] != text
+
+
+async def test_the_log(small_world: World) -> None:
+    vm = await small_world.new_vm(state=VmState.STOPPED)
+    small_world.far.says = [b"[    0.0] Linux\r\n", b"login: \xff", b""]
+    async with small_world.client("member") as client:
+        answer = await client.get(f"/v1/vms/{vm.id}/log")
+    assert (answer.status_code, answer.content) == (200, b"[    0.0] Linux\r\nlogin: \xff")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert small_world.far.opened == [(small_world.host_id, vm.id, "log")]
+    assert small_world.far.consoles[0].closed
+
+
+async def test_a_log_that_cannot_be_read(small_world: World) -> None:
+    vm = await small_world.new_vm()
+    small_world.far.says, small_world.far.ends_with = [b""], UNREACHABLE
+    async with small_world.client("member") as client:
+        answer = await client.get(f"/v1/vms/{vm.id}/log")
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "host_unreachable", "1")
