@@ -56,8 +56,7 @@ async def test_the_far_end_is_closed_when_the_viewer_goes(small_world: World, ur
         await opened.send(b"x")
         await opened.recv()
     async with asyncio.timeout(5):
-        while not small_world.far.consoles[0].closed:
-            await asyncio.sleep(0.01)
+        await small_world.far.consoles[0].closed.wait()
 
 
 async def test_the_reason_of_an_end_is_said(small_world: World, url: str) -> None:
@@ -149,7 +148,7 @@ async def test_the_log(small_world: World) -> None:
     assert (answer.status_code, answer.content) == (200, b"[    0.0] Linux\r\nlogin: \xff")
     assert answer.headers["content-type"].startswith("text/plain")
     assert small_world.far.opened == [(small_world.host_id, vm.id, "log")]
-    assert small_world.far.consoles[0].closed
+    assert small_world.far.consoles[0].closed.is_set()
 
 
 async def test_a_log_that_cannot_be_read(small_world: World) -> None:

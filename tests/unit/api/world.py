@@ -51,7 +51,7 @@ class Console:
         for one in said:
             self._queue.put_nowait(one)
         self._ends_with = ends_with
-        self.closed = False
+        self.closed = asyncio.Event()
 
     async def read(self) -> bytes:
         data = await self._queue.get()
@@ -63,7 +63,7 @@ class Console:
         self._queue.put_nowait(b"" if data == b"bye" else data.upper())
 
     async def close(self) -> None:
-        self.closed = True
+        self.closed.set()
 
 
 @dataclass
