@@ -70,7 +70,10 @@ def _round(api: Any, hypervisor: Any, number: int) -> tuple[float, float, float]
     began = time.monotonic()
     vm_id = _create(api, f"bench-{number}")
     answered = time.monotonic() - began
-    _until(lambda: _runs(hypervisor, vm_id))
+    try:
+        _until(lambda: _runs(hypervisor, vm_id))
+    except TimeoutError as error:
+        raise TimeoutError(f"it does not run: {api.request('GET', f'/v1/vms/{vm_id}')}") from error
     took = time.monotonic() - began
     _until(lambda: api.request("GET", f"/v1/vms/{vm_id}")["state"] == "running")
     xml = hypervisor.lookupByUUIDString(vm_id).XMLDesc(2)  # VIR_DOMAIN_XML_INACTIVE

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from contract.hosts import CONTENT, IMAGE, Host, new_vm, read_content
-from houyi.model.errors import Failed, Invalid
+from houyi.model.errors import Failed, Invalid, Unavailable
 from houyi.model.ids import ImageId, VmId
 from houyi.model.vm import VmState
 
@@ -70,7 +70,7 @@ async def test_short_content_is_corrupt(host: Host) -> None:
 
 
 async def test_disk_needs_its_image_and_enough_room_for_it(host: Host) -> None:
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(Unavailable) as caught:
         await host.ports.disks.create_disk(new_vm(), IMAGE)
     assert caught.value.code == "image_missing"
     await host.ports.disks.fetch_image(IMAGE, read_content, lambda _: None)

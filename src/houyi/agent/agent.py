@@ -47,7 +47,7 @@ async def run_agent(settings: Settings, ports: Ports, clock: Clock, ids: Ids, di
         ids=ids,
         counts=counts,
     )
-    steps = Steps(ports, link.read_image, lambda: ledger.desired)
+    steps = Steps(ports, link.read_image, lambda: ledger.desired, clock)
     loop = Loop(ports, ledger, reports, clock, facts.boot_id, steps, counts, settings.agent.pass_seconds)
     async with serve_metrics(counts.registry, settings.agent.metrics_host, settings.agent.metrics_port), asyncio.TaskGroup() as tasks:
         tasks.create_task(loop.run(), name="loop")

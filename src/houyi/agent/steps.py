@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
+from houyi.agent.idle import Idle
+from houyi.base.clock import Clock
 from houyi.base.log import get_log
 from houyi.host.port import Ports
 from houyi.model.errors import HouyiError, Unavailable
-from houyi.model.ids import ImageId, VmId
+from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
 from houyi.model.network import DesiredNetwork
 from houyi.model.vm import DesiredVm
@@ -24,13 +26,20 @@ STARTS_AT_ONCE = 4
 FETCHES_AT_ONCE = 2
 """More share the same line and disk, and each would be ready later."""
 
+IMAGE_KEPT_SECONDS = 3600.0
+"""How long an image stays in the cache after its last VM: who deletes one VM often makes another of the same image."""
+NETWORK_KEPT_SECONDS = 60.0
+"""How long a network stays up after its last VM."""
+
 ReadImage = Callable[[ImageId, int, int], Awaitable[bytes]]
 """(image, offset, length) -> bytes, from the server."""
 Tell = Callable[[float], None]
 
 
 class Steps:
-    def __init__(self, ports: Ports, read_image: ReadImage, desired: Callable[[], Desired | None]) -> None:
+    def __init__(
+        self, ports: Ports, read_image: ReadImage, desired: Callable[[], Desired | None], clock: Clock, *, network_kept_seconds: float = NETWORK_KEPT_SECONDS
+    ) -> None:
         self._ports = ports
         self._read_image = read_image
         self._desired = desired
@@ -39,6 +48,8 @@ class Steps:
         self._fetches: dict[ImageId, asyncio.Task[None]] = {}
         self._tells: dict[ImageId, dict[VmId, Tell]] = {}
         self._network_locks: dict[str, asyncio.Lock] = {}
+        self._idle_images: Idle[ImageId] = Idle(clock, IMAGE_KEPT_SECONDS)
+        self._idle_networks: Idle[NetworkId] = Idle(clock, network_kept_seconds)
 
     async def run(self, step: Step, vm: DesiredVm, tell: Tell) -> None:
         """:raise HouyiError: as the ports say; Unavailable: try again later."""
@@ -80,13 +91,23 @@ class Steps:
         known = {vm.id for vm in desired.vms}
         if not (await self._ports.disks.vms() <= known and memories.keys() <= known):
             return  # a VM that the server does not know (an older store was restored?) may need any network and any image
-        wanted = {network.id for network in desired.networks}
-        for network_id in (await _later(self._ports.networks.seen()) or frozenset()) - wanted:
-            await _later(self._ports.networks.remove(network_id))
-        used = {vm.spec.image_id for vm in desired.vms} | {image.id for image in desired.images}
-        for image_id in await self._ports.disks.images() - used:
-            if image_id not in self._fetches:
+        there = await _later(self._ports.networks.seen()) or frozenset()
+        for network_id in self._idle_networks.ripe(there, self._needed_networks()):
+            if network_id not in self._needed_networks():  # it may have become needed while another was being removed
+                await _later(self._ports.networks.remove(network_id))
+        for image_id in self._idle_images.ripe(await self._ports.disks.images(), self._needed_images()):
+            if image_id not in self._needed_images():
                 await _later(self._ports.disks.remove_image(image_id))
+
+    def _needed_networks(self) -> frozenset[NetworkId]:
+        desired = self._desired()
+        return frozenset(network.id for network in desired.networks) if desired else frozenset()
+
+    def _needed_images(self) -> frozenset[ImageId]:
+        desired = self._desired()
+        if desired is None:
+            return frozenset(self._fetches)
+        return frozenset({vm.spec.image_id for vm in desired.vms} | {image.id for image in desired.images} | self._fetches.keys())
 
     async def _ensure(self, network: DesiredNetwork) -> None:
         async with self._network_locks.setdefault(network.id, asyncio.Lock()):

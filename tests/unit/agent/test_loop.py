@@ -61,7 +61,7 @@ class Bench:
         ports, clock = self.sim.ports(), SystemClock()
         self.ledger, self.reports = Ledger(self.folder), Reports()
         counts = Counts()
-        self.steps = Steps(ports, self.read, lambda: self.ledger.desired)
+        self.steps = Steps(ports, self.read, lambda: self.ledger.desired, clock, network_kept_seconds=0.0)
         self.loop = Loop(ports, self.ledger, self.reports, clock, "boot", self.steps, counts, 0.2)
         self.task = asyncio.create_task(self.loop.run())
 

@@ -5,7 +5,7 @@ import shutil
 
 from houyi.host import shell
 from houyi.host.disk.files import PASS_THROUGH, Files, Owner, appearing, sync
-from houyi.model.errors import Failed, Invalid
+from houyi.model.errors import Invalid, Unavailable
 from houyi.model.image import DesiredImage
 from houyi.model.vm import DesiredVm
 
@@ -22,7 +22,7 @@ async def create(files: Files, vm: DesiredVm, image: DesiredImage, owner: Owner)
         raise Invalid("disk_too_small", f"the image needs a disk of {needed} GiB: ask for more than {vm.spec.disk_gib} GiB")
     cached = files.cached(image.id)
     if cached is None:
-        raise Failed("image_missing", f"image {image.id} is not in this host's cache: it is fetched before the disk is made")
+        raise Unavailable("image_missing", f"image {image.id} is not in this host's cache: it is fetched before the disk is made")
     folder, base = files.vm(vm.id), files.vm(vm.id) / f"base{cached.suffix}"
     fresh = not folder.exists()
     folder.mkdir(exist_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from houyi.host.port import Channel, DomainSeen, MachineEvent, Progress, ReadImage
 from houyi.host.sim.state import ON, SimDomain, SimState
-from houyi.model.errors import Conflict, Failed, Invalid
+from houyi.model.errors import Conflict, Failed, Invalid, Unavailable
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
@@ -166,7 +166,7 @@ class SimDisks:
         if vm.id in sim.disks:
             return
         if image.id not in sim.cache:
-            raise Failed("image_missing", f"image {image.id} is not in this host's cache: fetch it first")
+            raise Unavailable("image_missing", f"image {image.id} is not in this host's cache: fetch it first")
         if vm.spec.disk_gib << 30 < image.virtual_size_bytes:
             raise Invalid("disk_too_small", f"the image needs {-(-image.virtual_size_bytes >> 30)} GiB: ask for a larger disk than {vm.spec.disk_gib} GiB")
         self._space(image.id)
