@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,65 +226,66 @@ async def test_old_things_go(desk: Desk) -> None:
 # The runner
 
 
-async def run_for(control: Control, reconciler: Reconciler, holder: str, seconds: float) -> None:
+class Counted:
+    """A reconciler that counts its passes, and waits for them."""
+
+    def __init__(self, name: str, *, error: Exception | None = None, periods: float = 1.0) -> None:
+        self.passes = 0
+        self._error = error
+        self._news = asyncio.Event()
+        self.reconciler = Reconciler(name, self._run, periods)
+
+    async def _run(self, _control: Control) -> None:
+        self.passes += 1
+        self._news.set()
+        if self._error is not None:
+            raise self._error
+
+    async def more(self, passes: int) -> None:
+        """Until it has run that many times more."""
+        wanted = self.passes + passes
+        async with asyncio.timeout(60):
+            while self.passes < wanted:
+                self._news.clear()
+                await self._news.wait()
+
+
+@asynccontextmanager
+async def running(control: Control, reconciler: Reconciler, holder: str) -> AsyncIterator[None]:
     task = asyncio.create_task(run_forever(control, reconciler, holder))
-    await asyncio.sleep(seconds)
+    yield
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
 async def test_one_server_at_a_time_runs_a_reconciler(desk: Desk) -> None:
-    runs: list[str] = []
-
-    def counted(name: str) -> Reconciler:
-        async def run(_control: Control) -> None:
-            runs.append(name)
-
-        return Reconciler("shared", run)
-
-    await asyncio.gather(run_for(desk.control, counted("a"), "a", 0.4), run_for(desk.control, counted("b"), "b", 0.4))
-    assert len(runs) >= 3
-    assert len(set(runs)) == 1
-    winner = runs[0]
-    loser = "b" if winner == "a" else "a"
-    runs.clear()
-    await run_for(desk.control, counted(loser), loser, 0.2)
-    assert runs == [], "the lease of the one that died has not run out"
-    desk.clock.at += 1.0
-    await run_for(desk.control, counted(loser), loser, 0.2)
-    assert set(runs) == {loser}
+    a, b = Counted("shared"), Counted("shared")
+    async with running(desk.control, a.reconciler, "a"):
+        await a.more(1)
+        async with running(desk.control, b.reconciler, "b"):
+            await a.more(5)
+            assert b.passes == 0
+    async with running(desk.control, b.reconciler, "b"):
+        await asyncio.sleep(0.2)
+        assert b.passes == 0, "the lease of the one that died has not run out"
+        desk.clock.at += 1.0
+        await b.more(2)
 
 
 @pytest.mark.parametrize("error", [Unavailable("store_unreachable", "x"), Conflict("name_taken", "x"), KeyError("a bug")])
 async def test_no_failure_stops_it(desk: Desk, error: Exception) -> None:
-    runs = 0
-
-    async def run(_control: Control) -> None:
-        nonlocal runs
-        runs += 1
-        raise error
-
-    await run_for(desk.control, Reconciler("broken", run), "a", 0.6)
-    assert runs >= 2
+    broken = Counted("broken", error=error)
+    async with running(desk.control, broken.reconciler, "a"):
+        await broken.more(3)
 
 
 async def test_a_hint_makes_it_sooner(desk: Desk) -> None:
-    ran = asyncio.Event()
-
-    async def run(_control: Control) -> None:
-        ran.set()
-
-    slow = Reconciler("slow", run, periods=10_000)
-    task = asyncio.create_task(run_forever(desk.control, slow, "a"))
-    async with asyncio.timeout(10):
-        await ran.wait()
-        ran.clear()
+    slow = Counted("slow", periods=1_000_000)
+    async with running(desk.control, slow.reconciler, "a"):
+        await slow.more(1)
         desk.control.hints.poke("slow")
-        await ran.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+        await slow.more(1)
 
 
 async def test_all_reconcilers_together_bring_a_vm_up(desk: Desk) -> None:
