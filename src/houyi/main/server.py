@@ -75,6 +75,7 @@ async def _run(control: Control, authority: Authority) -> None:
         ssl_certfile=own.api_tls_cert,
         ssl_keyfile=own.api_tls_key,
         log_config=None,
+        lifespan="off",  # the app has none; on, uvicorn complains when it is cancelled
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=3,
