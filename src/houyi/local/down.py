@@ -28,6 +28,7 @@ log = get_log(__name__)
 GRACE_SECONDS = 15.0
 """What guests get to shut down before they are powered off."""
 LIBVIRT_SECONDS = 20.0
+QEMU_LOGS = Path("/var/log/libvirt/qemu")
 _ON = frozenset({VmState.RUNNING, VmState.PAUSED, VmState.STOPPING})
 _LIBVIRT = ("libvirtd", "virtlogd")
 
@@ -67,7 +68,14 @@ async def take_down(settings: Settings, open_ports: OpenPorts, expect_restart: C
         raise Failed("down_incomplete", f"everything that could be stopped is stopped, but {problem}: mend that, then run `houyi down` again")
     if purge:
         tell("removing data")
+        await asyncio.to_thread(_remove_qemu_logs)
         await asyncio.to_thread(_remove_folders, (settings.state_dir, settings.run_dir, settings.log_dir))
+
+
+def _remove_qemu_logs(folder: Path = QEMU_LOGS) -> None:
+    """What libvirt wrote down of each start of our VMs; it never removes that itself."""
+    for path in folder.glob("houyi-*.log*"):
+        path.unlink(missing_ok=True)
 
 
 def _remove_folders(folders: Sequence[Path]) -> None:
