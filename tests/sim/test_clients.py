@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from house.tree import ROOT
 from houyi.cli.app import build_app
 from houyi.cli.run import run_app
 from houyi.model.errors import Conflict, Failed, Forbidden, Invalid, NoCapacity, NotFound, Stale, Unauthenticated, Unavailable
@@ -84,6 +86,14 @@ def test_a_vms_life(client: Client) -> None:
     client.operations.wait(client.vms.delete("other"))
     with pytest.raises(NotFound):
         client.vms.show("other")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_examples_of_the_documentation_run(public: Public, tmp_path: Path, number: int) -> None:
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "SDK.md").read_text(), re.DOTALL)[number].replace('"tiny"', '"disk"')
+    done = subprocess.run([sys.executable, "-c", example], env=environment(public, tmp_path), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert number or "running 10.80.0." in done.stdout
 
 
 def test_refusals_are_errors_with_what_they_carry(client: Client, public: Public) -> None:
