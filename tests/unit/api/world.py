@@ -172,8 +172,8 @@ class World:
 
 
 @asynccontextmanager
-async def opened_world(url: str, folder: Path) -> AsyncIterator[World]:
-    settings = Settings(state_dir=folder, server=ServerSettings(disk_kept_mib=0, max_body_bytes=100_000, max_image_bytes=8 << 20))
+async def opened_world(url: str, folder: Path, *, max_body_bytes: int = 100_000) -> AsyncIterator[World]:
+    settings = Settings(state_dir=folder, server=ServerSettings(disk_kept_mib=0, max_body_bytes=max_body_bytes, max_image_bytes=8 << 20))
     store = await Store.open(url)
     control = Control(store, SystemClock(), RandomIds(), settings)
     admin = await first_start(control, "10.80.0.0/24")
