@@ -244,3 +244,17 @@ async def test_a_store_can_be_closed_at_any_moment(store_url: str) -> None:
         async with asyncio.timeout(20):
             await store.close()
             assert await writing == moment + 1
+
+
+async def test_what_makes_the_embedded_store_durable(new_url: Callable[[str], str]) -> None:
+    """A power cut cannot be tried here; that every commit is flushed (2: FULL) and that references are checked can be seen."""
+    store = await Store.open(new_url("sqlite"))
+    seen: list[dict[str, object]] = []
+
+    def look(connection: Connection) -> None:
+        seen.append({name: connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in ("journal_mode", "synchronous", "foreign_keys")})
+
+    await store.apply([], [look])
+    await store.read(look)
+    assert seen == [{"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}] * 2
+    await store.close()
