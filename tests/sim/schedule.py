@@ -1,0 +1,441 @@
+"""A platform whose life is drawn from a seed: what users ask, what guests do, what breaks; and what must be true all the time and in the end."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from houyi.agent.agent import identity_of, run_agent
+from houyi.api.agents.links import Links, guarded
+from houyi.base.config import AgentSettings, ServerSettings, Settings
+from houyi.base.ids import SeededIds
+from houyi.base.socket import Socket
+from houyi.control.ca import Authority
+from houyi.control.commands.host import join_host
+from houyi.control.commands.image import create_image
+from houyi.control.commands.join_token import create_join_token
+from houyi.control.commands.vm import delete_vm, pause_vm, reboot_vm, reset_vm, resume_vm, start_vm, stop_vm
+from houyi.control.commands.vm_create import VmAsk, create_vm
+from houyi.control.control import Context, Control
+from houyi.control.first_start import first_start
+from houyi.control.images import open_image
+from houyi.control.intake.image import receive
+from houyi.control.reconcilers.all import RECONCILERS
+from houyi.control.reconcilers.runner import run_forever
+from houyi.host.sim import SimHost
+from houyi.model.errors import Failed, HouyiError, Unavailable
+from houyi.model.ids import HostId, ImageId, VmId
+from houyi.model.image import ImageSpec
+from houyi.model.operation import Operation
+from houyi.model.token import Role
+from houyi.model.vm import EffectiveState, Power, RestartPolicy, StopMode, Vm, VmState, effective
+from houyi.store.store import Store
+from houyi.store.views.operation import list_operations
+from houyi.store.views.page import EVERYTHING
+from houyi.store.views.project import get_project
+from houyi.store.views.vm import all_vms
+from sim.virtual import VirtualClock
+from sim.whole import CONTENT
+from sim.wires import Wire
+
+HOSTS = 2
+QUIET_SECONDS = 240.0
+"""After the last fault and wish: longer than any grace period, delay and lease together."""
+ON = frozenset({VmState.RUNNING, VmState.PAUSED})
+
+
+async def _content() -> AsyncIterator[bytes]:
+    yield CONTENT
+
+
+@dataclass(eq=False)
+class World:
+    """One server, HOSTS machines with agents, wires between them, and the dice."""
+
+    seed: int
+    folder: Path
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    acts: list[str] = field(default_factory=list)
+    """What happened, with times: the story of a seed, to read when it fails."""
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+        self.ids = SeededIds(self.seed)
+        server = ServerSettings(lease_seconds=15.0, reconcile_seconds=2.0)
+        self.settings = Settings(state_dir=self.folder / "server", server=server)
+        self.machines: dict[str, Machine] = {}
+        self.asked: Counter[tuple[str, str]] = Counter()
+        self.up = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        await self.start_server()
+        project = await self.control.store.read(lambda c: get_project(c, "default"))
+        self.ctx = Context(actor="token:test", project_id=project.id, role=Role.ADMIN)
+        for number in range(HOSTS):
+            machine = self.machines[f"host-{number}"] = Machine(self, f"host-{number}")
+            await machine.join()
+            machine.start()
+        image, _ = await create_image(self.control, self.ctx, "disk", ImageSpec())
+        await receive(self.control, self.ctx, image.id, 0, len(CONTENT), _content())
+        await asyncio.sleep(5.0)
+
+    async def close(self) -> None:
+        for machine in self.machines.values():
+            await machine.kill()
+            await machine.sim.close()
+        if self.up:
+            await self.kill_server()
+
+    async def start_server(self) -> None:
+        self.store = await Store.open(f"sqlite:///{self.folder}/houyi.db")
+        self.control = Control(self.store, self.clock, self.ids, self.settings)
+        await first_start(self.control, "10.80.0.0/24")
+        self.authority = Authority.open(self.settings.state_dir / "ca", self.clock)
+        self.links = Links(self.control, self.authority, self._read_image)
+        self._tasks = [asyncio.create_task(run_forever(self.control, each, "server")) for each in RECONCILERS]
+        self._tasks.append(asyncio.create_task(self.links.watch()))
+        self.up = True
+
+    async def kill_server(self) -> None:
+        self.up = False
+        for machine in self.machines.values():
+            machine.cut()
+        talks = [talk for machine in self.machines.values() for talk in machine.talks]
+        for task in (*self._tasks, *talks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *talks, return_exceptions=True)
+        await self.store.close()
+
+    async def _read_image(self, image_id: ImageId, offset: int, length: int) -> bytes:
+        reader = await open_image(self.control, image_id)
+        try:
+            return await reader(offset, length)
+        finally:
+            reader.close()
+
+    async def vms(self) -> list[Vm]:
+        return list(await self.store.read(all_vms))
+
+    async def open_operations(self) -> list[Operation]:
+        return list((await self.store.read(lambda c: list_operations(c, None, EVERYTHING, open_only=True))).items)
+
+    def tell(self, act: str) -> None:
+        self.acts.append(f"{self.clock.monotonic():9.3f} {act}")
+
+
+class Machine:
+    """One host: it outlives its agent, which outlives its links."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world, self.name = world, name
+        self.settings = Settings(state_dir=world.folder / name, agent=AgentSettings(metrics_port=0))
+        self.sim = SimHost(world.clock, boot_seconds=2.0, shutdown_seconds=1.0)
+        self.boots = 0
+        self.reachable = True
+        self.talks: set[asyncio.Task[None]] = set()
+        self._wires: list[Wire] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def join(self) -> None:
+        world, identity = self.world, identity_of(self.settings)
+        token, text = await create_join_token(world.control, world.ctx, world.authority.fingerprint)
+        self.host_id: HostId = await join_host(world.control, token.id, text.split("_", 3)[3], self.name)
+        identity.keep_certificate(world.authority.issue_host(self.host_id, identity.request()))
+        identity.ca_path.write_text(world.authority.pem)
+
+    def start(self) -> None:
+        self.sim.facts = replace(self.sim.facts, hostname=self.name, boot_id=f"{self.name}-boot-{self.boots}")
+        self._task = asyncio.create_task(run_agent(self.settings, self.sim.ports(), self.world.clock, self.world.ids, self._dial))
+
+    @property
+    def alive(self) -> bool:
+        return self._task is not None
+
+    async def kill(self) -> None:
+        """The agent, as SIGKILL does."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            if task.done():
+                task.result()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self.cut()
+
+    async def reboot(self) -> None:
+        await self.kill()
+        self.sim.power_cut()
+        self.boots += 1
+
+    def cut(self) -> None:
+        for wire in self._wires:
+            wire.cut()
+        self._wires.clear()
+
+    @asynccontextmanager
+    async def _dial(self) -> AsyncIterator[Socket]:
+        await asyncio.sleep(0.01)
+        if not self.world.up or not self.reachable:
+            raise OSError("no route to the server")
+        wire = Wire(self.world.chance)
+        self._wires.append(wire)
+        talk = asyncio.create_task(guarded(wire.server, self.world.links.serve(self.host_id, wire.server)))
+        self.talks.add(talk)
+        talk.add_done_callback(self.talks.discard)
+        try:
+            yield wire.host
+        finally:
+            await wire.host.close()
+
+
+class Monitor:
+    """What must be true at every moment. `check` raises AssertionError."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.looks = 0
+
+    async def check(self) -> None:
+        self.looks += 1
+        world = self._world
+        running: dict[VmId, list[Machine]] = {}
+        for machine in world.machines.values():
+            for vm_id, domain in machine.sim.domains.items():
+                if domain.state in ON:
+                    running.setdefault(vm_id, []).append(machine)
+        for vm_id, machines in running.items():
+            assert len(machines) == 1, f"VM {vm_id} runs on {[machine.name for machine in machines]}"
+        for kind in ("reboot", "reset"):
+            done = Counter(about for machine in world.machines.values() for call, about in machine.sim.calls if call == kind)
+            for about, count in done.items():
+                assert count <= world.asked[kind, about], f"{kind} of VM {about} asked {world.asked[kind, about]} times, done {count} times"
+        if not world.up:
+            return
+        vms = {vm.desired.id: vm for vm in await world.vms()}
+        for vm_id, (machine,) in ((vm_id, tuple(machines)) for vm_id, machines in running.items()):
+            vm = vms.get(vm_id)
+            assert vm is not None, f"VM {vm_id} is forgotten and runs on {machine.name}"
+            assert vm.host_id == machine.host_id, f"VM {vm_id} runs on {machine.name}, which does not hold its claim"
+            assert machine.sim.domains[vm_id].vm.epoch == vm.desired.epoch, f"VM {vm_id} runs at an epoch that was not granted"
+
+    async def watch(self) -> None:
+        while True:
+            await self.check()
+            await asyncio.sleep(1.0)
+
+
+class Schedule:
+    """Users, guests and faults, drawn from the seed."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.chance = world, world.chance
+        self._number = 0
+        self._healing: set[asyncio.Task[None]] = set()
+
+    async def run(self, events: int) -> None:
+        for _ in range(events):
+            await asyncio.sleep(self.chance.choice((0.0, 0.1, 1.0, 5.0, 20.0)))
+            await self.chance.choice((self._user, self._user, self._user, self._guest, self._fault))()
+        for task in list(self._healing):
+            await task
+
+    async def last_wishes(self) -> None:
+        """One more wish for every VM, now that nothing breaks any more."""
+        for vm in await self.world.vms():
+            if not vm.desired.deleted:
+                verbs = [self._stop, self._delete, self._resume if effective(vm) is EffectiveState.PAUSED else self._start]
+                await self._say(vm, self.chance.choice(verbs))
+
+    async def _user(self) -> None:
+        if not self.world.up:
+            return
+        vms = [vm for vm in await self.world.vms() if not vm.desired.deleted]
+        if not vms or (len(vms) < 5 and self.chance.random() < 0.3):
+            await self._create()
+            return
+        verbs = (self._start, self._stop, self._stop, self._force_stop, self._pause, self._resume, self._reboot, self._reset, self._delete)
+        await self._say(self.chance.choice(vms), self.chance.choice(verbs))
+
+    async def _create(self) -> None:
+        self._number += 1
+        ask = VmAsk(
+            name=f"vm-{self._number}",
+            image="disk",
+            vcpus=1,
+            memory_mib=128,
+            disk_gib=1,
+            start=self.chance.random() < 0.8,
+            restart_policy=self.chance.choice(list(RestartPolicy)),
+        )
+        with suppress(HouyiError):
+            await create_vm(self.world.control, self.world.ctx, ask)
+            self.world.tell(f"create {ask.name} start={ask.start} {ask.restart_policy.value}")
+
+    async def _say(self, vm: Vm, verb: Callable[[Vm], Awaitable[object]]) -> None:
+        try:
+            await verb(vm)
+            self.world.tell(f"{verb.__name__} {vm.desired.name}")
+        except HouyiError as refused:
+            self.world.tell(f"{verb.__name__} {vm.desired.name} refused: {refused.code}")
+
+    async def _start(self, vm: Vm) -> None:
+        await start_vm(self.world.control, self.world.ctx, vm.desired.id)
+
+    async def _stop(self, vm: Vm) -> None:
+        await stop_vm(self.world.control, self.world.ctx, vm.desired.id, grace_seconds=self.chance.choice((0, 3, 30)))
+
+    async def _force_stop(self, vm: Vm) -> None:
+        await stop_vm(self.world.control, self.world.ctx, vm.desired.id, mode=StopMode.FORCE)
+
+    async def _pause(self, vm: Vm) -> None:
+        await pause_vm(self.world.control, self.world.ctx, vm.desired.id)
+
+    async def _resume(self, vm: Vm) -> None:
+        await resume_vm(self.world.control, self.world.ctx, vm.desired.id)
+
+    async def _reboot(self, vm: Vm) -> None:
+        await reboot_vm(self.world.control, self.world.ctx, vm.desired.id)
+        self.world.asked["reboot", vm.desired.id] += 1
+
+    async def _reset(self, vm: Vm) -> None:
+        await reset_vm(self.world.control, self.world.ctx, vm.desired.id)
+        self.world.asked["reset", vm.desired.id] += 1
+
+    async def _delete(self, vm: Vm) -> None:
+        await delete_vm(self.world.control, self.world.ctx, vm.desired.id)
+
+    async def _guest(self) -> None:
+        machine = self.chance.choice(list(self.world.machines.values()))
+        on = sorted(vm_id for vm_id, domain in machine.sim.domains.items() if domain.state is VmState.RUNNING)
+        if not on:
+            return
+        vm_id, deed = self.chance.choice(on), self.chance.choice(("guest_shutdown", "guest_reboot", "guest_panic", "kill_qemu", "io_error", "deafen"))
+        self.world.tell(f"{deed} {vm_id} on {machine.name}")
+        if deed == "deafen":
+            machine.sim.deaf.add(vm_id)
+        else:
+            getattr(machine.sim, deed)(vm_id)
+
+    async def _fault(self) -> None:
+        machine = self.chance.choice(list(self.world.machines.values()))
+        faults = (self._cut, self._partition, self._kill_agent, self._reboot_host, self._lose_libvirt, self._fail_call, self._kill_server)
+        await self.chance.choice(faults)(machine)
+
+    def _heal(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+        async def later() -> None:
+            await asyncio.sleep(seconds)
+            await act()
+
+        task = asyncio.create_task(later())
+        self._healing.add(task)
+        task.add_done_callback(self._healing.discard)
+
+    def _while(self) -> float:
+        return self.chance.choice((0.05, 1.0, 10.0, 60.0))
+
+    async def _cut(self, machine: Machine) -> None:
+        self.world.tell(f"cut {machine.name}")
+        machine.cut()
+
+    async def _partition(self, machine: Machine) -> None:
+        self.world.tell(f"partition {machine.name}")
+        machine.reachable = False
+        machine.cut()
+
+        async def heal() -> None:
+            machine.reachable = True
+
+        self._heal(self._while(), heal)
+
+    async def _kill_agent(self, machine: Machine) -> None:
+        await self._down(machine, machine.kill, "kill agent of")
+
+    async def _reboot_host(self, machine: Machine) -> None:
+        await self._down(machine, machine.reboot, "reboot")
+
+    async def _down(self, machine: Machine, act: Callable[[], Awaitable[None]], word: str) -> None:
+        if not machine.alive:
+            return
+        self.world.tell(f"{word} {machine.name}")
+        await act()
+
+        async def heal() -> None:
+            machine.start()
+
+        self._heal(self._while(), heal)
+
+    async def _lose_libvirt(self, machine: Machine) -> None:
+        if not machine.sim.connected:
+            return
+        self.world.tell(f"libvirt of {machine.name} away")
+        machine.sim.lose_libvirt()
+
+        async def heal() -> None:
+            machine.sim.restore_libvirt()
+
+        self._heal(self._while(), heal)
+
+    async def _fail_call(self, machine: Machine) -> None:
+        call = self.chance.choice(("start", "shutdown", "destroy", "suspend", "resume", "reboot", "reset", "undefine", "fetch_image", "create_disk", "ensure"))
+        error = self.chance.choice((Failed("libvirt_failed", "simulated"), Unavailable("libvirt_away", "simulated")))
+        self.world.tell(f"next {call} on {machine.name} fails: {type(error).__name__}")
+        machine.sim.fail_next(call, error)
+
+    async def _kill_server(self, _machine: Machine) -> None:
+        if not self.world.up:
+            return
+        self.world.tell("kill server")
+        await self.world.kill_server()
+        self._heal(self._while(), self.world.start_server)
+
+
+async def settled(world: World) -> None:
+    """Everything is as it was wished last, on the machines and in the store, and every operation has ended."""
+    vms = await world.vms()
+    known = {vm.desired.id for vm in vms}
+    for machine in world.machines.values():
+        left = (machine.sim.domains.keys() | machine.sim.disks.keys() | machine.sim.seeds.keys()) - known
+        assert not left, f"something of {left} is left on {machine.name}"
+    for vm in vms:
+        assert not vm.desired.deleted, f"{vm.desired.name} is still being deleted"
+        machine = next(machine for machine in world.machines.values() if machine.host_id == vm.host_id)
+        domain = machine.sim.domains.get(vm.desired.id)
+        state = domain.state if domain is not None else VmState.STOPPED
+        wanted = {Power.RUNNING: {VmState.RUNNING}, Power.PAUSED: {VmState.PAUSED}, Power.STOPPED: {VmState.STOPPED, VmState.CRASHED}}[vm.desired.power]
+        assert state in wanted, f"{vm.desired.name} shall be {vm.desired.power.value} and is {state.value}"
+        assert vm.observed is not None
+        assert vm.observed.generation == vm.desired.generation, f"{vm.desired.name}: {vm.observed}"
+        assert vm.observed.error is None, f"{vm.desired.name}: {vm.observed.error}"
+    assert not await world.open_operations()
+
+
+async def simulate(seed: int, folder: Path, events: int) -> World:
+    """Live through one seed. :raise AssertionError: something that must be true was not."""
+    world = World(seed, folder)
+    await world.open()
+    schedule, monitor = Schedule(world), Monitor(world)
+    watching = asyncio.create_task(monitor.watch())
+    try:
+        await schedule.run(events)
+        if not world.up:
+            await world.start_server()
+        await asyncio.sleep(60.0)  # hosts are back and have said what they have
+        for machine in world.machines.values():
+            machine.sim._faults.clear()
+        await schedule.last_wishes()
+        await asyncio.sleep(QUIET_SECONDS)
+        if watching.done():
+            watching.result()
+        await settled(world)
+    except AssertionError as error:
+        story = "\n".join(world.acts)
+        raise AssertionError(f"seed {seed}: {error}\n{story}") from error
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await world.close()
+    assert monitor.looks > QUIET_SECONDS / 2
+    return world
