@@ -1,6 +1,5 @@
 """`houyi event`: what happened, in order."""
 
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -8,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from houyi.cli.output import Column, Format, Row, console_on, show_list, table_of, write_line
-from houyi.cli.quantities import moment
 from houyi.cli.session import OPTIONS, Options, connect, dig, everything, noun
-from houyi.cli.watch import changes
+from houyi.cli.watch import news
 from houyi.sdk.paths import path
 
 if TYPE_CHECKING:
@@ -62,11 +60,8 @@ def show_events(api: "Transport", options: Options, *, watch: bool = False, targ
     if not watch:
         show_list(everything(api, path("events"), **params), COLUMNS, options.output, empty="no events")
         return
-    began = time.time()
-    for change in changes(api, path("events"), params):
-        event = change["object"]
-        if change["change"] == "changed" or (change["change"] == "present" and moment(event["at"]) >= began):
-            _show_one(event, options)
+    for event in news(api, path("events"), params):
+        _show_one(event, options)
 
 
 def _show_one(event: Row, options: Options) -> None:

@@ -22,7 +22,7 @@ def columns(now: float) -> Sequence[Column]:
     return (
         Column("ID", lambda operation: str(operation["id"])),
         Column("VERB", lambda operation: str(operation["verb"])),
-        Column("TARGET", lambda operation: str(dig(operation, "target_name") or operation["target_id"])),
+        Column("TARGET", lambda operation: f"{operation['target_kind']} {operation['target_id'][:8]}"),
         Column("STATE", lambda operation: str(operation["state"]), paint=True),
         Column("DONE", lambda operation: f"{dig(operation, 'progress', 0.0):.0%}", right=True),
         Column("STAGE", lambda operation: str(dig(operation, "error.code") or dig(operation, "stage") or "-")),
@@ -55,7 +55,7 @@ def _show(operation: Row, options: Options) -> None:
     facts = [
         ("id", str(operation["id"])),
         ("verb", str(operation["verb"])),
-        ("target", f"{operation['target_kind']} {dig(operation, 'target_name') or operation['target_id']}"),
+        ("target", f"{operation['target_kind']} {operation['target_id']}"),
         ("state", str(operation["state"])),
         ("progress", f"{dig(operation, 'progress', 0.0):.0%}"),
         ("stage", str(dig(operation, "stage"))),

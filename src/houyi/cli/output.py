@@ -102,7 +102,7 @@ def table_of(rows: Iterable[Row], columns: Sequence[Column]) -> "Table":
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column.name, justify="right" if column.right else "left", overflow="fold")
+        table.add_column(column.name, justify="right" if column.right else "left", overflow="fold", no_wrap=column.name == "ID")
     for row in rows:
         cells = [(column, clean(column.text(row))) for column in columns]
         table.add_row(*(Text(text, style=STYLES.get(text, "") if column.paint else "") for column, text in cells))

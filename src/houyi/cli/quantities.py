@@ -106,6 +106,10 @@ def moment(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
+def show_size(vcpus: int, memory_mib: int, disk_gib: int) -> str:
+    return f"{vcpus} vCPU{'' if vcpus == 1 else 's'}, {show_mib(memory_mib)} memory, {show_gib(disk_gib)} disk"
+
+
 def show_age(at: str | None, now: float) -> str:
     """'5s', '3m', '2h', '12d': how long ago; '-' for never. What lies ahead (clocks differ) is '0s'."""
     return show_seconds(max(0.0, now - moment(at))) if at else "-"

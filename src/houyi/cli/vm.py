@@ -12,7 +12,7 @@ from houyi.cli.given import labels_of, read_text
 from houyi.cli.output import Column, Row, note, show_list, show_object, write_data
 from houyi.cli.output import Format as Form
 from houyi.cli.progress import follow
-from houyi.cli.quantities import show_age, show_gib, show_mib, show_pairs
+from houyi.cli.quantities import show_age, show_gib, show_mib, show_pairs, show_size
 from houyi.cli.session import OPTIONS, WAITING, MemoryMib, Options, Seconds, Waiting, connect, dig, everything, noun
 from houyi.cli.watch import watch_list
 from houyi.model.errors import Invalid
@@ -86,7 +86,7 @@ def show_vm(vm: Row, options: Options) -> None:
         ("host", str(dig(vm, "host_name") or dig(vm, "host_id"))),
         ("accelerator", str(dig(vm, "accelerator"))),
         ("image", str(dig(vm, "image_name") or dig(vm, "image_id"))),
-        ("size", f"{dig(vm, 'vcpus')} vCPUs, {show_mib(dig(vm, 'memory_mib', 0))} memory, {show_gib(dig(vm, 'disk_gib', 0))} disk"),
+        ("size", show_size(vm["vcpus"], vm["memory_mib"], vm["disk_gib"])),
         *(("nic", _nic(nic)) for nic in vm.get("nics") or ()),
         ("in the guest", ", ".join(dig(vm, "guest_addresses", []))),
         ("guest agent", str(dig(vm, "guest_agent"))),

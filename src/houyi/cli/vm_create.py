@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from houyi.cli.given import key_text, labels_of, read_text
 from houyi.cli.output import Format, note, show_object, write_data
 from houyi.cli.progress import follow, until
-from houyi.cli.quantities import parse_nic, show_gib, show_mib
+from houyi.cli.quantities import parse_nic, show_size
 from houyi.cli.session import OPTIONS, WAITING, DiskGib, MemoryMib, Options, Waiting, connect, dig
 from houyi.model.errors import Invalid
 from houyi.model.vm import Firmware, RestartPolicy
@@ -113,6 +113,6 @@ def _rehearse(api: "Transport", body: dict[str, Any], options: Options) -> None:
         ("name", body["name"]),
         ("would go to", str(dig(answer, "host_name") or dig(answer, "host_id") or "no host")),
         ("why not", str(dig(answer, "why_not"))),
-        ("size", f"{dig(answer, 'vcpus')} vCPUs, {show_mib(dig(answer, 'memory_mib', 0))} memory, {show_gib(dig(answer, 'disk_gib', 0))} disk"),
+        ("size", show_size(answer["vcpus"], answer["memory_mib"], answer["disk_gib"])),
     ]
     show_object(answer, facts, options.output)

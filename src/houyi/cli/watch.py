@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from houyi.cli.output import Column, Format, Row, console_on, table_of, write_line
+from houyi.cli.output import Column, Format, Row, console_on, note, table_of, write_line
 from houyi.model.errors import Stale, Unavailable
 
 if TYPE_CHECKING:
@@ -42,9 +42,11 @@ def changes(api: "Transport", where: str, params: "Params") -> Iterator[Any]:
     A server that goes away is looked for again, and changes that it has forgotten meanwhile are made good by listing anew.
     """
     known: set[str] = set()
+    reached = False
     while True:
         try:
             revision, items = _listed(api, where, params)
+            reached = True
             for item in items:
                 yield {"change": "present", "object": item}
             for gone in known - {item["id"] for item in items}:
@@ -53,8 +55,29 @@ def changes(api: "Transport", where: str, params: "Params") -> Iterator[Any]:
             yield from _followed(api, where, params, revision, known)
         except Stale:
             continue
-        except Unavailable:
+        except Unavailable as error:
+            if not reached:
+                raise
+            note(f"lost the server ({error.code}): trying again")
             time.sleep(_PAUSE_SECONDS)
+
+
+def news(api: "Transport", where: str, params: "Params") -> Iterator[Any]:
+    """What comes from now on, of things that never change once they are there; endless. :raise Unavailable: there is no server to begin with."""
+    since: int | None = None
+    while True:
+        try:
+            for line in api.lines(where, params={**params, "watch": 1, "since": since}):
+                since = line["revision"]
+                if line["op"] == "put":
+                    yield line["object"]
+        except Stale:
+            since = None
+        except Unavailable as error:
+            if since is None:
+                raise
+            note(f"lost the server ({error.code}): trying again")
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _listed(api: "Transport", where: str, params: "Params") -> tuple[int, list[Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from unit.cli.conftest import Houyi
-from unit.cli.fake_api import DONE, OPERATION, TOKEN, VM, FakeApi, numbered
+from unit.cli.fake_api import DONE, EVENT, OPERATION, TOKEN, VM, FakeApi, numbered
 
 OP = f"/v1/operations/{numbered(1)}"
 PROGRAM = "import sys; from houyi.cli.app import build_app; from houyi.cli.run import run_app; sys.exit(run_app(build_app()))"
@@ -148,6 +148,23 @@ def test_watching_a_list(api: FakeApi, home: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     process.communicate()
+
+
+def test_events_as_they_happen(api: FakeApi, home: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM, "event", "watch", "--kind", "vm.create", "-o", "json"]
+    process = subprocess.Popen(command, env=environment(api), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline()) == {**EVENT, "state": "stopped"}
+    assert json.loads(process.stdout.readline())["id"] == EVENT["id"]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    process.communicate()
+    assert [one.params for one in api.asked][:2] == [{"watch": "1", "kind": "vm.create"}, {"watch": "1", "kind": "vm.create", "since": "13"}]
+
+
+def test_watching_needs_a_server_to_begin_with(houyi: Houyi) -> None:
+    for line in ("vm list --watch", "event watch"):
+        assert houyi(*line.split(), "--api-url", "http://127.0.0.1:9").code == 7
 
 
 def test_a_watch_that_is_too_old_lists_again(api: FakeApi, home: Path) -> None:
