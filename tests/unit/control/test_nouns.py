@@ -186,6 +186,7 @@ def test_public_keys_of_every_kind(make: Callable[[], Any]) -> None:
         ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode(),
         ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")).decode(),
     ],
+    ids=range(11),  # keys are new each time, and workers have to agree on names
 )
 def test_what_is_no_public_key(text: str) -> None:
     with pytest.raises(Invalid) as caught:
