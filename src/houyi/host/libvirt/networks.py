@@ -7,6 +7,7 @@ one by one and changed live, which neither restarts the network nor disturbs lea
 import asyncio
 import hashlib
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,11 +107,21 @@ def _ensure(connection: Any, network: DesiredNetwork, wanted: Element) -> None:
 
 
 def _update(live: Any, network: DesiredNetwork) -> None:
-    """Both the running network and its definition, each by its own difference: they may differ after a crash in between."""
-    for flags, xml_flags in ((libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE, 0), (libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG, libvirt.VIR_NETWORK_XML_INACTIVE)):
-        for update in nat.updates(_parse(live, xml_flags), network.reservations):
-            command = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST if update.add else libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
-            live.update(command, _SECTIONS[update.section], -1, update.xml, flags)
+    """The running network and its definition: at once where both lack the same, each by its own difference where they differ (a crash in between)."""
+    running = nat.updates(_parse(live), network.reservations)
+    defined = nat.updates(_parse(live, libvirt.VIR_NETWORK_XML_INACTIVE), network.reservations)
+    in_both = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE | libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
+    if running == defined:
+        _apply(live, running, in_both)
+    else:
+        _apply(live, running, libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE)
+        _apply(live, defined, libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG)
+
+
+def _apply(live: Any, updates: Sequence[nat.Update], flags: int) -> None:
+    for update in updates:
+        command = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST if update.add else libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
+        live.update(command, _SECTIONS[update.section], -1, update.xml, flags)
 
 
 def _used(network: Any) -> bool:

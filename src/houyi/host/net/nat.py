@@ -14,6 +14,10 @@ from houyi.host.domxml.context import child, network_name
 from houyi.model.errors import Invalid
 from houyi.model.network import DesiredNetwork, Reservation
 
+ANCHOR_MAC = "02:00:00:00:00:01"
+"""A reservation that is always there, of the gateway's own address for a card that no guest gets (ours begin with 52:54:00): libvirt
+restarts dnsmasq, which takes a second, when the first reservation comes or the last one goes; in between it only has it read again."""
+
 
 def bridge_name(network_id: str) -> str:
     """11 characters of the 15 that the kernel takes."""
@@ -40,7 +44,7 @@ def network_element(network: DesiredNetwork) -> Element:
     dns.extend(_dns(name) for name in sorted(names(network.reservations)))
     ip = child(root, "ip", address=str(gateway), prefix=str(subnet.prefixlen))
     dhcp = child(ip, "dhcp")
-    dhcp.extend(_lease(lease) for lease in sorted(leases(network.reservations)))
+    dhcp.extend(_lease(lease) for lease in sorted(leases(network.reservations) | {Lease(ANCHOR_MAC, str(gateway))}))
     return root
 
 
@@ -96,7 +100,8 @@ def updates(current: Element, reservations: Iterable[Reservation]) -> tuple[Upda
     wanted = tuple(reservations)
     has_leases = frozenset(Lease(host.get("mac", "").lower(), host.get("ip", "")) for host in current.findall("ip/dhcp/host"))
     has_names = frozenset(Name(host.findtext("hostname", ""), host.get("ip", "")) for host in current.findall("dns/host"))
-    want_leases, want_names = leases(wanted), names(wanted)
+    gateway = next((ip.get("address", "") for ip in current.findall("ip")), "")
+    want_leases, want_names = leases(wanted) | {Lease(ANCHOR_MAC, gateway)}, names(wanted)
     return (
         *(_update(False, "name", _dns(name)) for name in sorted(has_names - want_names)),
         *(_update(False, "lease", _lease(lease)) for lease in sorted(has_leases - want_leases)),
