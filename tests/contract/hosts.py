@@ -36,7 +36,7 @@ NETWORK = DesiredNetwork(
     id=NetworkId("00000010-0000-4000-8000-000000000001"), name="default", spec=NetworkSpec(kind=NetworkKind.NAT, cidr="10.80.0.0/24", domain="houyi.internal")
 )
 PROJECT = ProjectId("00000000-0000-4000-8000-0000000000ff")
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 120.0
 _serial = count(1)
 T = TypeVar("T")
 

@@ -63,7 +63,7 @@ async def open_ports(
         machine=LibvirtMachine(connection, events, memory, files, clock, accelerator, settings.agent.tcg_tb_size_mib),
         guests=LibvirtGuests(connection),
         disks=RealDisks(files, owner, _name(owner)),
-        networks=LibvirtNetworks(connection, sysfs),
+        networks=LibvirtNetworks(connection, files.state / "networks", sysfs),
         consoles=consoles,
         probe=make_probe(facts),
         files=files.state,

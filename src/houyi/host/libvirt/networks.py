@@ -1,7 +1,7 @@
 """The Networks port over libvirt: persistent networks named houyi-*, brought up by ensure() and by nobody else.
 
-A network's own settings are compared through a digest that we leave in its metadata, since libvirt rewrites XML; reservations are compared
-one by one and changed live, which neither restarts the network nor disturbs leases.
+A network's own settings are compared through a digest that we leave in its metadata, since libvirt rewrites XML; names are compared one by
+one and changed live, reservations are files (host/net/leases.py): neither restarts the network or touches its firewall.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import libvirt
 
 from houyi.host.domxml.context import NAMESPACE, network_name
 from houyi.host.libvirt.connection import LibvirtConnection
-from houyi.host.net import bridge, nat
+from houyi.host.net import bridge, leases, nat
 from houyi.host.net.bridge import SYSFS
 from houyi.model.errors import Conflict
 from houyi.model.ids import NetworkId
@@ -25,28 +25,31 @@ from houyi.model.network import DesiredNetwork, NetworkKind
 
 PREFIX = network_name(NetworkId(""))
 _TAG = f"{{{NAMESPACE}}}network"
-_SECTIONS = {"lease": libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST, "name": libvirt.VIR_NETWORK_SECTION_DNS_HOST}
-_ELEMENTS = {NetworkKind.NAT: nat.network_element, NetworkKind.BRIDGE: bridge.network_element}
 
 
 class LibvirtNetworks:
-    """`sysfs` is where this host's network interfaces are listed."""
+    """`folder` is for reservations; `sysfs` is where this host's network interfaces are listed."""
 
-    def __init__(self, connection: LibvirtConnection, sysfs: Path = SYSFS) -> None:
-        self._connection, self._sysfs = connection, sysfs
+    def __init__(self, connection: LibvirtConnection, folder: Path, sysfs: Path = SYSFS) -> None:
+        self._connection, self._folder, self._sysfs = connection, folder, sysfs
         self._lock = asyncio.Lock()
         """One change at a time: looking and updating a network is not atomic."""
 
     async def ensure(self, network: DesiredNetwork) -> None:
         if network.spec.kind is NetworkKind.BRIDGE:
             bridge.check(network.spec.bridge, self._sysfs)
-        wanted = network_element(network)
+        leases_folder = self._folder / network.id
+        wanted = network_element(network, leases_folder)
         async with self._lock:
+            if network.spec.kind is NetworkKind.NAT:
+                leases.prepare(leases_folder)
+                leases.write(leases_folder, nat.leases(network.reservations))
             await self._connection.call(lambda connection: _ensure(connection, network, wanted))
 
     async def remove(self, network_id: NetworkId) -> None:
         async with self._lock:
             await self._connection.call(lambda connection: _remove(connection, network_id))
+            leases.remove(self._folder / network_id)
 
     async def seen(self) -> frozenset[NetworkId]:
         return await self._connection.call(
@@ -54,12 +57,18 @@ class LibvirtNetworks:
         )
 
 
-def network_element(network: DesiredNetwork) -> Element:
+def network_element(network: DesiredNetwork, leases_folder: Path) -> Element:
     """The <network> with our mark. :raise Invalid: `cidr_invalid`."""
-    element = _ELEMENTS[network.spec.kind](network)
-    bare = ET.tostring(_ELEMENTS[network.spec.kind](replace(network, reservations=())))
+
+    def bare(which: DesiredNetwork) -> Element:
+        if which.spec.kind is NetworkKind.NAT:
+            return nat.network_element(which, leases_folder)
+        return bridge.network_element(which)
+
+    element = bare(network)
+    digest = hashlib.sha256(ET.tostring(bare(replace(network, reservations=())))).hexdigest()
     metadata = Element("metadata")
-    metadata.append(Element(_TAG, {"id": network.id, "digest": hashlib.sha256(bare).hexdigest()}))
+    metadata.append(Element(_TAG, {"id": network.id, "digest": digest}))
     element.insert(2, metadata)
     return element
 
@@ -121,7 +130,7 @@ def _update(live: Any, network: DesiredNetwork) -> None:
 def _apply(live: Any, updates: Sequence[nat.Update], flags: int) -> None:
     for update in updates:
         command = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST if update.add else libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
-        live.update(command, _SECTIONS[update.section], -1, update.xml, flags)
+        live.update(command, libvirt.VIR_NETWORK_SECTION_DNS_HOST, -1, update.xml, flags)
 
 
 def _used(network: Any) -> bool:

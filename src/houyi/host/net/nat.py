@@ -1,5 +1,9 @@
 """A NAT network: libvirt's bridge, dnsmasq (DHCP and DNS) and masquerading.
 
+Reservations are files in a folder that dnsmasq watches (leases.py): libvirt's own way to change them takes all firewall rules of the network
+down and up again each time, which costs a second on a busy machine and cuts every guest's connections meanwhile. Names are changed
+through libvirt, which only has dnsmasq read everything again, the folder too.
+
 DHCP serves reservations only, so a guest gets the address that the platform knows, or none. Names are DNS entries of their own and not
 part of the DHCP reservation: two projects may have VMs of one name on a shared network, and a name answers before its guest has a lease.
 """
@@ -8,6 +12,7 @@ import ipaddress
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from houyi.host.domxml.context import child, network_name
@@ -15,8 +20,9 @@ from houyi.model.errors import Invalid
 from houyi.model.network import DesiredNetwork, Reservation
 
 ANCHOR_MAC = "02:00:00:00:00:01"
-"""A reservation that is always there, of the gateway's own address for a card that no guest gets (ours begin with 52:54:00): libvirt
-restarts dnsmasq, which takes a second, when the first reservation comes or the last one goes; in between it only has it read again."""
+"""The only reservation that libvirt knows, of the gateway's own address for a card that no guest gets (ours begin with 52:54:00): with it
+libvirt has dnsmasq serve DHCP at all, and only to who has a reservation."""
+DNSMASQ = "http://libvirt.org/schemas/network/dnsmasq/1.0"
 
 
 def bridge_name(network_id: str) -> str:
@@ -24,8 +30,8 @@ def bridge_name(network_id: str) -> str:
     return f"hy-{network_id[:8]}"
 
 
-def network_element(network: DesiredNetwork) -> Element:
-    """The <network>. :raise Invalid: `cidr_invalid`."""
+def network_element(network: DesiredNetwork, leases_folder: Path) -> Element:
+    """The <network>, whose dnsmasq takes reservations from `leases_folder`. :raise Invalid: `cidr_invalid`."""
     try:
         subnet = ipaddress.IPv4Network(network.spec.cidr)
         gateway = ipaddress.IPv4Address(network.spec.gateway) if network.spec.gateway else subnet[1]
@@ -44,7 +50,9 @@ def network_element(network: DesiredNetwork) -> Element:
     dns.extend(_dns(name) for name in sorted(names(network.reservations)))
     ip = child(root, "ip", address=str(gateway), prefix=str(subnet.prefixlen))
     dhcp = child(ip, "dhcp")
-    dhcp.extend(_lease(lease) for lease in sorted(leases(network.reservations) | {Lease(ANCHOR_MAC, str(gateway))}))
+    child(dhcp, "host", mac=ANCHOR_MAC, ip=str(gateway))
+    options = child(root, f"{{{DNSMASQ}}}options")
+    child(options, f"{{{DNSMASQ}}}option", value=f"dhcp-hostsdir={leases_folder}")
     return root
 
 
@@ -75,10 +83,6 @@ def names(reservations: Iterable[Reservation]) -> frozenset[Name]:
     return frozenset(Name(name, address) for name, address in first.items())
 
 
-def _lease(lease: Lease) -> Element:
-    return Element("host", {"mac": lease.mac, "ip": lease.address})
-
-
 def _dns(name: Name) -> Element:
     host = Element("host", {"ip": name.address})
     child(host, "hostname", name.name)
@@ -87,28 +91,17 @@ def _dns(name: Name) -> Element:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One change of a live network, in libvirt's terms."""
+    """One change of the names of a live network, in libvirt's terms."""
 
     add: bool
-    section: str
-    """'lease' or 'name'."""
     xml: str
 
 
 def updates(current: Element, reservations: Iterable[Reservation]) -> tuple[Update, ...]:
-    """What makes the <network> `current` have exactly these reservations: removals first, so that addresses and names can change hands."""
-    wanted = tuple(reservations)
-    has_leases = frozenset(Lease(host.get("mac", "").lower(), host.get("ip", "")) for host in current.findall("ip/dhcp/host"))
-    has_names = frozenset(Name(host.findtext("hostname", ""), host.get("ip", "")) for host in current.findall("dns/host"))
-    gateway = next((ip.get("address", "") for ip in current.findall("ip")), "")
-    want_leases, want_names = leases(wanted) | {Lease(ANCHOR_MAC, gateway)}, names(wanted)
+    """What makes the <network> `current` have exactly these names: removals first, so that addresses and names can change hands."""
+    has = frozenset(Name(host.findtext("hostname", ""), host.get("ip", "")) for host in current.findall("dns/host"))
+    want = names(reservations)
     return (
-        *(_update(False, "name", _dns(name)) for name in sorted(has_names - want_names)),
-        *(_update(False, "lease", _lease(lease)) for lease in sorted(has_leases - want_leases)),
-        *(_update(True, "lease", _lease(lease)) for lease in sorted(want_leases - has_leases)),
-        *(_update(True, "name", _dns(name)) for name in sorted(want_names - has_names)),
+        *(Update(False, ET.tostring(_dns(name), encoding="unicode")) for name in sorted(has - want)),
+        *(Update(True, ET.tostring(_dns(name), encoding="unicode")) for name in sorted(want - has)),
     )
-
-
-def _update(add: bool, section: str, element: Element) -> Update:
-    return Update(add, section, ET.tostring(element, encoding="unicode"))
