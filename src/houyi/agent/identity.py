@@ -101,7 +101,7 @@ class Identity:
         return x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
     def renew(self, pem: str) -> None:
-        """Keep the next certificate. :raise Failed: `certificate_strange`: it is not for this host and its key, or not of our CA; the old one stays."""
+        """Keep the next certificate. :raise Failed: `certificate_unusable`: it is not for this host and its key, or not of our CA; the old one stays."""
         now = self.certificate()
         try:
             new = x509.load_pem_x509_certificate(pem.encode())
@@ -110,7 +110,7 @@ class Identity:
         except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
             same = False
         if not same:
-            raise Failed("certificate_strange", "the server sent a certificate that is not for this host: it is not kept; look at the server's log")
+            raise Failed("certificate_unusable", "the server sent a certificate that is not for this host: it is not kept; look at the server's log")
         self.keep_certificate(pem)
 
     def keep_certificate(self, pem: str) -> None:
