@@ -1,14 +1,17 @@
 """The control plane put together: store, control, reconcilers, the API and the agents' listener. `main` runs it."""
 
 import asyncio
+import socket
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from houyi.agent.identity import Identity
 from houyi.api.agents.listener import AgentsListener
-from houyi.api.app import create_app
+from houyi.api.app import create_app, end_streams
 from houyi.base.clock import SystemClock
 from houyi.base.config import Settings
 from houyi.base.ids import RandomIds
@@ -66,7 +69,7 @@ async def _run(control: Control, authority: Authority) -> None:
 
     listener = AgentsListener(control, authority, read_image)
     await listener.start()
-    own, holder = control.settings.server, control.ids.new()
+    own, holder = control.settings.server, _holder(control)
     app = create_app(control, listener, authority.fingerprint)
     config = uvicorn.Config(
         app,
@@ -86,7 +89,7 @@ async def _run(control: Control, authority: Authority) -> None:
             for reconciler in RECONCILERS:
                 tasks.create_task(run_forever(control, reconciler, holder), name=reconciler.name)
             tasks.create_task(run_imports(control, holder), name="images")
-            tasks.create_task(_Api(config).serve(), name="api")
+            tasks.create_task(_Api(config, app).serve(), name="api")
             log.info("server_started", api=f"{own.api_host}:{own.api_port}", agents=f"{own.agents_host}:{listener.port}")
     finally:
         with suppress(Exception):
@@ -94,10 +97,21 @@ async def _run(control: Control, authority: Authority) -> None:
 
 
 class _Api(uvicorn.Server):
-    """Uvicorn without its own signal handlers: the whole process ends on one signal, in one order."""
+    """Uvicorn catches the signal that ends the process and raises it again once its requests are answered; watches are told to end first."""
 
-    def install_signal_handlers(self) -> None:
-        return
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        end_streams(self._app)
+        super().handle_exit(sig, frame)
+
+
+def _holder(control: Control) -> str:
+    """Who holds this server's leases: the same after a restart, which then need not wait for its own old ones to run out."""
+    port = control.settings.server.api_port
+    return f"{socket.gethostname()}:{port}" if port else control.ids.new()
 
 
 async def _offer_join(control: Control, authority: Authority, local_join_file: Path | None) -> None:

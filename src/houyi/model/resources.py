@@ -21,3 +21,8 @@ def add(a: Amounts, b: Amounts) -> dict[str, int]:
 def missing(asked: Amounts, left: Amounts) -> dict[str, int]:
     """What `left` lacks of `asked`: class -> units short (> 0); empty when it fits."""
     return {name: amount - left.get(name, 0) for name, amount in asked.items() if amount > left.get(name, 0)}
+
+
+def in_words(amounts: Amounts) -> str:
+    """For messages to people: 'vcpu 2, memory_mib 512'; 'nothing' when empty."""
+    return ", ".join(f"{name} {amount}" for name, amount in amounts.items()) or "nothing"
