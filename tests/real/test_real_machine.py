@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -84,11 +85,13 @@ async def test_names_and_addresses_are_served(real: LibvirtHost) -> None:
     reservations = tuple(Reservation(mac=f"52:54:00:00:00:0{n}", address=f"10.80.0.{n}", name=f"vm-{n}") for n in (5, 6))
     await real.ports.networks.ensure(replace(NETWORK, reservations=reservations[:1]))
     daemon = real.host.inside("pgrep", "-o", "dnsmasq")
+    rules = real.host.inside("nft", "--handle", "list", "ruleset")
     await real.ports.networks.ensure(replace(NETWORK, reservations=reservations))
     assert real.host.inside("pgrep", "-o", "dnsmasq") == daemon, "the network was restarted"
+    assert re.findall("# handle .*", real.host.inside("nft", "--handle", "list", "ruleset")) == re.findall("# handle .*", rules), "the firewall was made anew"
     ask = "import socket; print(sorted({a[4][0] for a in socket.getaddrinfo('vm-6.houyi.internal', None)}))"
     folder = real.host.folder / "lib/dnsmasq"
-    assert "52:54:00:00:00:06,10.80.0.6" in next(folder.glob("houyi-*.hostsfile")).read_text()
+    assert (real.ports.files / "networks" / NETWORK.id / "52-54-00-00-00-06").read_text() == "52:54:00:00:00:06,10.80.0.6\n"
     assert "10.80.0.6\tvm-6" in next(folder.glob("houyi-*.addnhosts")).read_text()
     resolver = real.host.folder / "resolv.conf"
     resolver.write_text("nameserver 10.80.0.1\noptions timeout:2 attempts:2\n")
