@@ -18,12 +18,11 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from houyi.base.secret_file import write_secret
 from houyi.model.errors import Failed, Forbidden, HouyiError, Invalid, Unavailable
+from houyi.model.host import HOST_URI
 from houyi.model.ids import HostId
 from houyi.wire.agents import MAX_MESSAGE_BYTES, PROTOCOL, Down, JoinAsk, JoinCa, JoinDone, JoinHello, Message, Refused, decode_down, encode
 
 T = TypeVar("T", bound=Message)
-
-HOST_URI = "spiffe://houyi/host/"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from houyi.base.clock import Clock
 from houyi.base.secret_file import write_secret
 from houyi.model.errors import Failed, Invalid
+from houyi.model.host import HOST_URI
 from houyi.model.ids import HostId
 
 CA_DAYS = 3650
@@ -29,7 +30,6 @@ HOST_DAYS = 90
 """Agents renew in the last third; a host that was away longer has to join anew."""
 SKEW = timedelta(minutes=5)
 """Certificates are valid from a little before now: hosts' clocks differ."""
-HOST_URI = "spiffe://houyi/host/"
 
 
 @dataclass(frozen=True, slots=True)

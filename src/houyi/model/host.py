@@ -7,6 +7,9 @@ from enum import StrEnum
 from houyi.model.ids import HostId
 from houyi.model.resources import Amounts
 
+HOST_URI = "spiffe://houyi/host/"
+"""Before a host's id, the name of the host in its certificate: written by the CA, read by both ends of the link."""
+
 
 class HostState(StrEnum):
     """What people see; computed from the administrator's wish and the lease."""

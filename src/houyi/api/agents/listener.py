@@ -13,10 +13,11 @@ from houyi.api.agents.session import HELLO_SECONDS, ReadImage
 from houyi.api.agents.streams import LinkTunnel
 from houyi.api.tunnels import TunnelKind
 from houyi.base.log import get_log
-from houyi.control.ca import HOST_URI, Authority, check_request
+from houyi.control.ca import Authority, check_request
 from houyi.control.commands.host import join_host
 from houyi.control.control import Control
 from houyi.model.errors import Forbidden, Invalid, NotFound, Unavailable
+from houyi.model.host import HOST_URI
 from houyi.model.ids import HostId, VmId
 from houyi.model.names import is_id
 from houyi.wire.agents import MAX_MESSAGE_BYTES, PROTOCOL, JoinAsk, JoinCa, JoinDone, JoinHello, decode_up, encode
