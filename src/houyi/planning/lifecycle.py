@@ -141,7 +141,7 @@ def plan(desired: DesiredVm, seen: Seen, memory: Memory, *, boot_id: str, now: f
     if desired.deleted:
         return _delete(seen, memory)
     if memory.stuck_generation >= desired.generation and (memory.stuck_boot, memory.stuck_state) == (boot_id, seen.state):
-        return _settled(desired, seen, memory, VmState.FAILED if seen.state not in LIVE else seen.state)
+        return _stuck(desired, seen, memory)
     if desired.power is Power.STOPPED:
         return _down(desired, seen, memory, now)
     return _up(desired, seen, memory, now)
@@ -177,7 +177,7 @@ def failed(step: Step, desired: DesiredVm, seen: Seen, memory: Memory, problem: 
     """
     memory = replace(memory, error=problem, error_generation=desired.generation)
     if step in ONCE:
-        return memory
+        return replace(memory, stuck_generation=0)  # nothing else has failed: it is alive
     return replace(memory, stuck_generation=desired.generation, stuck_boot=boot_id, stuck_state=seen.state)
 
 
@@ -227,8 +227,17 @@ def _ended_memory(desired: DesiredVm, seen: Seen, memory: Memory, now: float) ->
     return replace(memory, ended_serial=desired.power_serial, ended_reason=reason, restarts=restarts, restart_at=now + delay)
 
 
+def _stuck(desired: DesiredVm, seen: Seen, memory: Memory) -> Plan:
+    """Nothing more is tried for this generation: it has failed for good."""
+    state = seen.state if seen.state in LIVE else VmState.FAILED
+    return Plan(memory=replace(memory, generation=desired.generation), state=state, reason=seen.reason, settled=True)
+
+
 def _settled(desired: DesiredVm, seen: Seen, memory: Memory, state: VmState, look_again_seconds: float | None = None) -> Plan:
+    """The wish is in force. What a step failed at on the way, for good, no longer matters; a reboot or reset that failed was never done, and still says so."""
     memory = replace(memory, generation=desired.generation)
+    if memory.error is not None and memory.stuck_generation == memory.error_generation:
+        memory = replace(memory, error=None, error_generation=0, stuck_generation=0)
     return Plan(memory=memory, state=state, reason=seen.reason, settled=True, look_again_seconds=look_again_seconds)
 
 

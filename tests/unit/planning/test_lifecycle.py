@@ -302,6 +302,27 @@ def test_a_verb_that_failed_does_not_keep_the_vm_from_being_restarted(step: Step
     assert plan(want, at(VmState.STOPPED), answer.memory, boot_id="the next boot", now=NOW).steps
 
 
+def test_a_wish_that_comes_true_after_all_has_no_error() -> None:
+    stop = wanting(Power.STOPPED, generation=2, power_serial=2)
+    memory = failed(Step.SHUTDOWN, stop, at(VmState.RUNNING), look(stop, at(VmState.RUNNING)).memory, PROBLEM, boot_id=BOOT)
+    stuck = look(stop, at(VmState.RUNNING), memory)
+    assert (stuck.steps, stuck.state, stuck.settled, stuck.memory.error) == ((), VmState.RUNNING, True, PROBLEM)
+    off = look(stop, at(VmState.STOPPED, OFF), stuck.memory)
+    assert (off.steps, off.state, off.settled) == ((), VmState.STOPPED, True)
+    assert (off.memory.error, off.memory.error_generation) == (None, 0)
+    assert look(stop, at(VmState.RUNNING), off.memory, NOW + PRESS_SECONDS).steps == (Step.SHUTDOWN,), "what is no longer stuck is tried again"
+
+
+def test_a_reboot_that_failed_says_so_although_something_else_had_failed_before() -> None:
+    want = wanting(Power.RUNNING, generation=2, reboot_serial=1)
+    memory = failed(Step.START, want, at(VmState.STOPPED), RAN, Problem("other", ""), boot_id=BOOT)
+    answer = look(want, at(VmState.RUNNING), memory)  # somebody else started it
+    assert answer.steps == (Step.REBOOT,)
+    memory = failed(Step.REBOOT, want, at(VmState.RUNNING), answer.memory, PROBLEM, boot_id=BOOT)
+    answer = look(want, at(VmState.RUNNING), memory)
+    assert (answer.steps, answer.settled, answer.memory.error) == ((), True, PROBLEM)
+
+
 def test_a_deletion_is_tried_for_ever() -> None:
     want = wanting(Power.RUNNING, deleted=True)
     memory = failed(Step.UNDEFINE, want, at(VmState.STOPPED), RAN, PROBLEM, boot_id=BOOT)
