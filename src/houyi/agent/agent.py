@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import TextIO
 
 from houyi.agent.counts import Counts
 from houyi.agent.dial import Dial, dial_server
@@ -17,7 +18,7 @@ from houyi.base.config import Settings
 from houyi.base.ids import Ids
 from houyi.base.log import get_log
 from houyi.host.port import Ports
-from houyi.model.errors import Failed, Unavailable
+from houyi.model.errors import Failed, Invalid, Unavailable
 from houyi.model.host import HostFacts
 
 log = get_log(__name__)
@@ -32,7 +33,7 @@ async def run_agent(settings: Settings, ports: Ports, clock: Clock, ids: Ids, di
     """Until cancelled; `dial` None: over the network. :raise Failed: `not_joined`: there is no certificate yet."""
     identity = identity_of(settings)
     if not identity.joined:
-        raise Failed("not_joined", "this host has not joined a platform: `houyi agent --join TOKEN`, with a token from `houyi host join-token`")
+        raise Failed("not_joined", "this host has not joined a platform: `houyi agent --join-file FILE`, with a token from `houyi host join-token` in FILE")
     facts = await _facts(ports, clock)
     log.info("agent_started", accelerator=facts.accelerator.accelerator.value, reason=facts.accelerator.reason, host_id=identity.host_id())
     counts, reports = Counts(), Reports()
@@ -84,6 +85,17 @@ async def join_platform(settings: Settings, token_text: str, clock: Clock, host_
             return
 
 
-def read_token(path: Path) -> str:
-    """A join token from a file (argv is visible to every user of the machine)."""
-    return path.read_text().strip()
+def read_token(path: Path | None, stdin: TextIO) -> str:
+    """A join token from a file, or from stdin if the path is `-` (argv is visible to every user of the machine); empty if there is no such file.
+
+    A file that is not there is nothing bad: `houyi up` names one at every start, and the server leaves a token there only for a host that has not joined.
+    :raise Invalid: `join_file_unreadable`.
+    """
+    if path is None:
+        return ""
+    try:
+        return (stdin.read() if path == Path("-") else path.read_text()).strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid("join_file_unreadable", f"the join token cannot be read from {path}: give a text file that this user may read ({error})") from error

@@ -75,7 +75,7 @@ class LogSettings(_Section):
 
 
 class Settings(BaseSettings):
-    """All settings. `Settings()` reads the environment; `load()` the file as well."""
+    """All settings. `Settings()` reads the environment and the file."""
 
     model_config = SettingsConfigDict(env_prefix="HOUYI_", env_nested_delimiter="__", extra="forbid", frozen=True)
 

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from houyi.agent.agent import join_platform, run_agent
+from houyi.agent.agent import join_platform, read_token, run_agent
 from houyi.agent.parting import expect_restart
 from houyi.base.clock import SystemClock
 from houyi.base.config import Settings
@@ -22,13 +23,13 @@ from houyi.model.host import Accelerator, AcceleratorProbe
 log = get_log(__name__)
 
 
-async def host(settings: Settings, join: str, join_file: Path | None) -> None:
+async def host(settings: Settings, join_file: Path | None) -> None:
     """Join if need be, open the machine as soon as libvirt answers, and go."""
 
     clock = SystemClock()
-    token = join or (await asyncio.to_thread(join_file.read_text) if join_file is not None and join_file.exists() else "")
+    token = await asyncio.to_thread(read_token, join_file, sys.stdin)
     if token:
-        await join_platform(settings, token.strip(), clock, settings.agent.host_name or _short_name())
+        await join_platform(settings, token, clock, settings.agent.host_name or _short_name())
     probe = await choose_accelerator(settings.agent.accelerator, settings.agent.probe_seconds)
     while True:
         try:

@@ -47,15 +47,13 @@ def server(
 
 
 def agent(
-    *,
-    join: Annotated[str, Parameter(help="A join token; visible to others in the list of processes: prefer --join-file.")] = "",
-    join_file: Annotated[Path | None, Parameter(help="A file with a join token.")] = None,
+    *, join_file: Annotated[Path | None, Parameter(help="A file with a join token, or - for stdin. A token is no argument: others see those.")] = None
 ) -> None:
     """Run this machine's agent in the foreground, until SIGTERM or Ctrl-C. VMs go on without it. A host that has not joined yet needs a join token once."""
     from houyi.main.agent import host
 
     settings = Settings()
-    _run_process(settings, host(settings, join, join_file))
+    _run_process(settings, host(settings, join_file))
 
 
 def up(
