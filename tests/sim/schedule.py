@@ -29,6 +29,7 @@ from houyi.host.sim import SimHost
 from houyi.model.errors import Failed, HouyiError, Unavailable
 from houyi.model.ids import HostId, ImageId, VmId
 from houyi.model.image import ImageSpec
+from houyi.model.join_token import JoinTokenText
 from houyi.model.operation import Operation
 from houyi.model.token import Role
 from houyi.model.vm import EffectiveState, Power, RestartPolicy, StopMode, Vm, VmState, effective
@@ -143,7 +144,7 @@ class Machine:
     async def join(self) -> None:
         world, identity = self.world, identity_of(self.settings)
         token, text = await create_join_token(world.control, world.ctx, world.authority.fingerprint)
-        self.host_id: HostId = await join_host(world.control, token.id, text.split("_", 3)[3], self.name)
+        self.host_id: HostId = await join_host(world.control, token.id, JoinTokenText.parse(text).secret, self.name)
         identity.keep_certificate(world.authority.issue_host(self.host_id, identity.request()))
         identity.ca_path.write_text(world.authority.pem)
 

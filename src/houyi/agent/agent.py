@@ -6,7 +6,7 @@ from typing import TextIO
 
 from houyi.agent.counts import Counts
 from houyi.agent.dial import Dial, dial_server
-from houyi.agent.identity import Identity, JoinTokenText, join
+from houyi.agent.identity import Identity, join
 from houyi.agent.ledger import Ledger
 from houyi.agent.link import RECONNECT_SECONDS, Link
 from houyi.agent.loop import Loop
@@ -20,6 +20,7 @@ from houyi.base.log import get_log
 from houyi.host.port import Ports
 from houyi.model.errors import Failed, Invalid, Unavailable
 from houyi.model.host import HostFacts
+from houyi.model.join_token import JoinTokenText
 
 log = get_log(__name__)
 

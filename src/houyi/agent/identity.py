@@ -1,6 +1,5 @@
 """Who this host is: its key (made here, never sent), its certificate, and the CA that both ends trust; and how it gets them with a join token."""
 
-import hashlib
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,29 +16,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from websockets.asyncio.client import ClientConnection, connect
 
 from houyi.base.secret_file import write_secret
-from houyi.model.errors import Failed, Forbidden, HouyiError, Invalid, Unavailable
+from houyi.model.errors import Failed, Forbidden, HouyiError, Unavailable
 from houyi.model.host import HOST_URI
 from houyi.model.ids import HostId
+from houyi.model.join_token import JoinTokenText, ca_fingerprint
 from houyi.wire.agents import MAX_MESSAGE_BYTES, PROTOCOL, Down, JoinAsk, JoinCa, JoinDone, JoinHello, Message, Refused, decode_down, encode
 
 T = TypeVar("T", bound=Message)
-
-
-@dataclass(frozen=True, slots=True)
-class JoinTokenText:
-    """'hyj_<id>_<CA fingerprint>_<secret>', taken apart."""
-
-    id: str
-    ca_fingerprint: str
-    secret: str
-
-    @classmethod
-    def parse(cls, text: str) -> "JoinTokenText":
-        """:raise Invalid: `join_token_malformed`."""
-        parts = text.strip().split("_", 3)
-        if len(parts) != 4 or parts[0] != "hyj" or len(parts[2]) != 32 or not parts[3]:
-            raise Invalid("join_token_malformed", "that is not a join token: make one with `houyi host join-token`")
-        return cls(parts[1], parts[2], parts[3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +145,7 @@ def _check_ca(ca_pem: str, wanted: str, leaf_der: bytes) -> None:
     error = Forbidden("ca_differs", "the server is not the one that made this join token: check the address, and make a new token there")
     try:
         ca = x509.load_pem_x509_certificate(ca_pem.encode())
-        if hashlib.sha256(ca.public_bytes(Encoding.DER)).hexdigest()[:32] != wanted:
+        if ca_fingerprint(ca.public_bytes(Encoding.DER)) != wanted:
             raise error
         leaf = x509.load_der_x509_certificate(leaf_der)
         leaf.verify_directly_issued_by(ca)

@@ -9,12 +9,9 @@ from houyi.base.credit import Credit
 from houyi.base.log import get_log
 from houyi.host.port import Channel, Consoles
 from houyi.model.errors import HouyiError, Problem
-from houyi.wire.agents import WINDOW, Message, StreamAck, StreamClose, StreamData, StreamOpen
+from houyi.wire.agents import PIECE_BYTES, WINDOW, Message, StreamAck, StreamClose, StreamData, StreamOpen
 
 log = get_log(__name__)
-
-PIECE_BYTES = 64 << 10
-"""Largest piece in one message: keeps other messages of the link moving."""
 
 Send = Callable[[Message], Awaitable[None]]
 

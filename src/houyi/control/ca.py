@@ -3,7 +3,6 @@
 EC P-256; a host is known by the URI `spiffe://houyi/host/<id>` in its certificate and by nothing else in it.
 """
 
-import hashlib
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from houyi.base.secret_file import write_secret
 from houyi.model.errors import Failed, Invalid
 from houyi.model.host import HOST_URI
 from houyi.model.ids import HostId
+from houyi.model.join_token import ca_fingerprint
 
 CA_DAYS = 3650
 SERVER_DAYS = 365
@@ -67,8 +67,8 @@ class Authority:
 
     @property
     def fingerprint(self) -> str:
-        """The first 32 hex digits (128 bits) of the SHA-256 of the certificate: what a join token carries."""
-        return fingerprint(self.certificate)
+        """What a join token carries."""
+        return ca_fingerprint(self.certificate.public_bytes(Encoding.DER))
 
     def issue_server(self, names: Sequence[str]) -> tuple[Path, Path]:
         """A fresh certificate (followed by the CA's) and key for the agents' listener, as files in the CA's folder."""
@@ -116,10 +116,6 @@ def check_request(csr_pem: str) -> ec.EllipticCurvePublicKey:
     except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise Invalid("csr_invalid", f"the certificate request is not acceptable: {error}") from None
     return key
-
-
-def fingerprint(certificate: x509.Certificate) -> str:
-    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()[:32]
 
 
 def _now(clock: Clock) -> datetime:

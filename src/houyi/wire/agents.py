@@ -26,6 +26,8 @@ CHUNK_BYTES = 1 << 20
 """Largest image chunk: keeps one message's memory small beside many hosts, large enough that a round trip costs little."""
 WINDOW = 256 << 10
 """Bytes a stream may have unacknowledged: a slow viewer then holds at most this much memory on each side."""
+PIECE_BYTES = 64 << 10
+"""Largest piece of a stream in one message: keeps other messages of the link moving."""
 MAX_MESSAGE_BYTES = 16 << 20
 """A snapshot of 1,000 VMs is about 1 MiB; a message beyond this is refused by the websocket layer."""
 

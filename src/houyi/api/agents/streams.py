@@ -7,10 +7,7 @@ from houyi.api.tunnels import TunnelKind
 from houyi.base.credit import Credit
 from houyi.model.errors import Conflict, HouyiError, Problem, Unavailable
 from houyi.model.ids import VmId
-from houyi.wire.agents import WINDOW, Message, StreamAck, StreamClose, StreamData, StreamOpen
-
-PIECE_BYTES = 64 << 10
-"""Largest piece in one message: keeps other messages of the link moving."""
+from houyi.wire.agents import PIECE_BYTES, WINDOW, Message, StreamAck, StreamClose, StreamData, StreamOpen
 
 STREAMS_MAX = 256
 """On one link at once: bounds what consoles may hold in memory for one host to STREAMS_MAX times WINDOW."""

@@ -6,7 +6,7 @@ from houyi.base.ids import digest
 from houyi.control.control import Context, Control, as_expected, new_event, remembered
 from houyi.model.errors import Invalid
 from houyi.model.ids import JoinTokenId
-from houyi.model.join_token import JoinToken
+from houyi.model.join_token import JoinToken, JoinTokenText
 from houyi.store.rows.join_token import delete_join_token as delete_join_token_row
 from houyi.store.rows.join_token import insert_join_token
 from houyi.store.views.join_token import get_join_token
@@ -15,9 +15,9 @@ LIFETIME_SECONDS_MAX = 30 * 86400.0
 
 
 async def create_join_token(control: Control, ctx: Context, ca_fingerprint: str, *, lifetime_seconds: float = 3600.0) -> tuple[JoinToken, str]:
-    """A token that lets one host join, and its text 'hyj_<id>_<CA fingerprint>_<secret>', shown once.
+    """A token that lets one host join, and its text, shown once.
 
-    :param ca_fingerprint: the first 32 hex digits of the SHA-256 of the CA's certificate, by which the host knows the right server.
+    :param ca_fingerprint: as `model.join_token` makes it of the CA's certificate.
     :raise Invalid: `lifetime_invalid`: not within 30 days.
     """
     if not 0 < lifetime_seconds <= LIFETIME_SECONDS_MAX:
@@ -34,7 +34,7 @@ async def create_join_token(control: Control, ctx: Context, ca_fingerprint: str,
     )
     event = new_event(control, ctx, "join_token.create", token.id, "", "a host may join", project_id=None)
     revision = await control.store.apply([insert_join_token(token), event, *remembered(control, ctx, token)])
-    return replace(token, revision=revision), f"hyj_{token.id}_{ca_fingerprint}_{secret}"
+    return replace(token, revision=revision), str(JoinTokenText(token.id, ca_fingerprint, secret))
 
 
 async def delete_join_token(control: Control, ctx: Context, token_id: str, *, expected: int | None = None) -> None:

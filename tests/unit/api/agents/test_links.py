@@ -33,6 +33,7 @@ from houyi.model.errors import Conflict, HouyiError, Problem, Unavailable
 from houyi.model.host import HostLoad
 from houyi.model.ids import HostId, ImageId, VmId
 from houyi.model.image import ImageSpec
+from houyi.model.join_token import JoinTokenText
 from houyi.model.token import Role
 from houyi.model.vm import ObservedVm, VmState
 from houyi.store.store import Store
@@ -129,7 +130,7 @@ class Door:
 
     async def join(self, name: str) -> HostId:
         token, text = await create_join_token(self.control, self.ctx, self.authority.fingerprint)
-        return await join_host(self.control, token.id, text.split("_", 3)[3], name)
+        return await join_host(self.control, token.id, JoinTokenText.parse(text).secret, name)
 
     @property
     def ctx(self) -> Context:
