@@ -5,7 +5,7 @@ Every call is idempotent unless its name is an act (`reboot`, `reset`); every fa
 the order can never work here. Nothing here decides: planning does.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ from typing import Protocol
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
+from houyi.model.migration import Figures, Knobs, Landing, Presence, Terms
 from houyi.model.network import DesiredNetwork
 from houyi.model.vm import DesiredVm, GuestAgent, StateReason, VmState
 
@@ -166,6 +167,53 @@ class Consoles(Protocol):
 
     async def log(self, vm_id: VmId) -> bytes:
         """The newest part of the console's bounded log, at most 1 MiB; also of a stopped VM."""
+        ...
+
+
+class Mover(Protocol):
+    """Live moves of domains between this machine and another (docs/rfd/0002-fleet.md). What has arrived never runs by itself: GO is `Machine.resume`.
+
+    `Machine.observe` reports an INCOMING domain like any other (paused); `presences` is what tells them apart.
+    """
+
+    async def presences(self, vm_ids: Collection[VmId]) -> Mapping[VmId, Presence]:
+        """What is here of each: by libvirt's state and QEMU's own migration state. :raise Unavailable: libvirt is away: nothing may be concluded."""
+        ...
+
+    async def credentials(self, ca_pem: str, certificate_pem: str, key_pem: str) -> None:
+        """Have QEMU's TLS credentials for moves (server and client) in place, readable by QEMU and nobody else."""
+        ...
+
+    async def landing_xml(self, vm: DesiredVm) -> str:
+        """Destination: the domain as it has to be here; its files must be there. :raise Failed: `disk_missing`."""
+        ...
+
+    async def send(self, vm: DesiredVm, landing: Landing, libvirt_socket: Path, terms: Terms) -> None:
+        """Source: move it, and return once it has been given up here for good (confirmed; nothing is defined any more).
+
+        `vm` as the destination shall have it; `libvirt_socket` is how the destination's libvirt is reached. Cancelling the caller does not end the move: `abort` does.
+        :raise Failed: `migration_failed`, `migration_cancelled`: it is over without that; `presences` tells what is here now. :raise Unavailable: libvirt went away meanwhile.
+        """
+        ...
+
+    async def figures(self, vm_id: VmId) -> Figures | None:
+        """Of the move that is under way from here; None: there is none."""
+        ...
+
+    async def turn(self, vm_id: VmId, knobs: Knobs) -> None:
+        """Change what is under way. None under way: nothing. :raise Failed: QEMU refused."""
+        ...
+
+    async def abort(self, vm_id: VmId) -> None:
+        """Stop what is under way from here, if it can still be stopped (a post-copy cannot). None: nothing. `send` then ends by itself."""
+        ...
+
+    async def recover(self, vm: DesiredVm, landing: Landing, libvirt_socket: Path) -> None:
+        """Source: take up a broken post-copy; ends as `send` does."""
+        ...
+
+    async def dirty_rate(self, vm_id: VmId, seconds: float) -> float:
+        """MiB/s that the guest dirties, measured over `seconds` (1 to 60). :raise Conflict: `not_running`, `vm_moving`: it would disturb the move."""
         ...
 
 

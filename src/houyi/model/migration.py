@@ -181,6 +181,19 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs:
+    """What can be changed while a guest moves. None: as it is."""
+
+    bandwidth_mib_s: float | None = None
+    """0: no limit."""
+    downtime_ms: float | None = None
+    throttle_percent: int | None = None
+    """auto-converge's ceiling; 0: off. Gone with the attempt, however it ends."""
+    postcopy: bool = False
+    """Switch over to post-copy now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Landing:
     """What the destination tells the source once it is ready; opaque to everybody in between."""
 

@@ -17,6 +17,7 @@ from houyi.model.errors import Problem
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import HostId, ImageId, VmId
 from houyi.model.image import DesiredImage
+from houyi.model.migration import DesiredMove, ObservedMove
 from houyi.model.network import DesiredNetwork
 from houyi.model.vm import DesiredVm, ObservedVm
 
@@ -88,6 +89,8 @@ class Desired(Message, frozen=True):
     vms: tuple[DesiredVm, ...]
     networks: tuple[DesiredNetwork, ...]
     images: tuple[DesiredImage, ...]
+    moves: tuple[DesiredMove, ...] = ()
+    """Open moves of which this host is an end. Networks and images of VMs that are to land here are in the tuples above, the VMs are not."""
 
 
 class Report(Message, frozen=True):
@@ -101,6 +104,8 @@ class Report(Message, frozen=True):
     complete: bool = False
     """Whether `vms` is everything that is on the host."""
     events: tuple["Happening", ...] = ()
+    moves: tuple[ObservedMove, ...] = ()
+    """Every move that this host is an end of, in every report as long as there is one."""
 
 
 class Happening(msgspec.Struct, frozen=True, kw_only=True):
