@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from houyi.agent.agent import identity_of, run_agent
+from houyi.agent.counts import Counts
 from houyi.api.agents.links import Links, guarded
 from houyi.base.config import AgentSettings, ServerSettings, Settings
 from houyi.base.ids import SeededIds
@@ -124,6 +125,9 @@ class World:
     async def open_operations(self) -> list[Operation]:
         return list((await self.store.read(lambda c: list_operations(c, None, EVERYTHING, open_only=True))).items)
 
+    async def operations_on(self, vm: Vm) -> list[Operation]:
+        return list((await self.store.read(lambda c: list_operations(c, None, EVERYTHING, target_id=vm.desired.id))).items)
+
     def tell(self, act: str) -> None:
         self.acts.append(f"{self.clock.monotonic():9.3f} {act}")
 
@@ -136,6 +140,8 @@ class Machine:
         self.settings = Settings(state_dir=world.folder / name, agent=AgentSettings(metrics_port=0))
         self.sim = SimHost(world.clock, boot_seconds=2.0, shutdown_seconds=1.0)
         self.boots = 0
+        self.counts = Counts()
+        """They outlive the agent here, so that what it counted is seen."""
         self.reachable = True
         self.talks: set[asyncio.Task[None]] = set()
         self._wires: list[Wire] = []
@@ -150,7 +156,7 @@ class Machine:
 
     def start(self) -> None:
         self.sim.facts = replace(self.sim.facts, hostname=self.name, boot_id=f"{self.name}-boot-{self.boots}")
-        self._task = asyncio.create_task(run_agent(self.settings, self.sim.ports(), self.world.clock, self.world.ids, self._dial))
+        self._task = asyncio.create_task(run_agent(self.settings, self.sim.ports(), self.world.clock, self.world.ids, self._dial, self.counts))
 
     @property
     def alive(self) -> bool:
@@ -204,6 +210,8 @@ class Monitor:
         world = self._world
         running: dict[VmId, list[Machine]] = {}
         for machine in world.machines.values():
+            unlawful = [sample.labels for metric in machine.counts.unlawful.collect() for sample in metric.samples if sample.name.endswith("_total")]
+            assert not unlawful, f"states that may not follow one another on {machine.name}: {unlawful}"
             for vm_id, domain in machine.sim.domains.items():
                 if domain.state in ON:
                     running.setdefault(vm_id, []).append(machine)
@@ -409,7 +417,10 @@ async def settled(world: World) -> None:
         assert state in wanted, f"{vm.desired.name} shall be {vm.desired.power.value} and is {state.value}"
         assert vm.observed is not None
         assert vm.observed.generation == vm.desired.generation, f"{vm.desired.name}: {vm.observed}"
-        assert vm.observed.error is None, f"{vm.desired.name}: {vm.observed.error}"
+        if vm.observed.error is not None:  # a reboot or reset that failed is never done, and says so until there is another wish
+            operations = await world.operations_on(vm)
+            told = [one.verb for one in operations if (one.target_generation, one.error) == (vm.desired.generation, vm.observed.error)]
+            assert {"vm.reboot", "vm.reset"} & set(told), f"{vm.desired.name}: {vm.observed.error}"
     assert not await world.open_operations()
 
 

@@ -30,14 +30,14 @@ def identity_of(settings: Settings) -> Identity:
     return Identity(settings.state_dir / "agent" / "identity")
 
 
-async def run_agent(settings: Settings, ports: Ports, clock: Clock, ids: Ids, dial: Dial | None = None) -> None:
-    """Until cancelled; `dial` None: over the network. :raise Failed: `not_joined`: there is no certificate yet."""
+async def run_agent(settings: Settings, ports: Ports, clock: Clock, ids: Ids, dial: Dial | None = None, counts: Counts | None = None) -> None:
+    """Until cancelled; `dial` None: over the network; `counts` None: its own. :raise Failed: `not_joined`: there is no certificate yet."""
     identity = identity_of(settings)
     if not identity.joined:
         raise Failed("not_joined", "this host has not joined a platform: `houyi agent --join-file FILE`, with a token from `houyi host join-token` in FILE")
     facts = await _facts(ports, clock)
     log.info("agent_started", accelerator=facts.accelerator.accelerator.value, reason=facts.accelerator.reason, host_id=identity.host_id())
-    counts, reports = Counts(), Reports()
+    counts, reports = counts or Counts(), Reports()
     ledger = Ledger(settings.state_dir / "agent" / "ledger")
     link = Link(
         identity=identity,

@@ -16,8 +16,13 @@ class Counts:
         self.connects = Counter("houyi_agent_connects", "Times that the link was made", registry=self.registry)
         self.vms = Gauge("houyi_agent_vms", "VMs on this host by state", ["state"], registry=self.registry)
         self._steps = Histogram("houyi_agent_step_seconds", "Duration of the steps of a VM's life", ["step"], registry=self.registry)
-
         self.failures = Counter("houyi_agent_step_failures", "Steps that failed for good", ["step", "code"], registry=self.registry)
+        self.unlawful = Counter(
+            "houyi_agent_unlawful_transitions",
+            "States of a VM that the table of the model does not let follow: a bug",
+            ["before", "after"],
+            registry=self.registry,
+        )
 
     def step(self, name: str) -> Timer:
         return self._steps.labels(name).time()

@@ -14,7 +14,7 @@ from houyi.base.log import bound, get_log
 from houyi.host.port import DomainSeen, Guests
 from houyi.model.errors import Failed, HouyiError, Problem, Unavailable
 from houyi.model.ids import VmId
-from houyi.model.vm import DesiredVm, GuestAgent, ObservedVm, VmState
+from houyi.model.vm import DesiredVm, GuestAgent, ObservedVm, VmState, may_follow
 from houyi.planning.lifecycle import LIVE, ONCE, SHOWN, WATCH_SECONDS, Memory, Plan, Seen, Step, done, failed, plan
 from houyi.wire.agents import Happening
 
@@ -245,6 +245,9 @@ class ServedVm:
         shown = state or answer.state
         if before is None or before.state is not shown:
             self._changed_at = self._parts.clock.now()
+        if before is not None and answer.refused is None and not may_follow(before.state, shown):
+            log.error("unlawful_transition", before=before.state.value, after=shown.value)  # a bug; what is so is said all the same
+            self._parts.counts.unlawful.labels(before.state.value, shown.value).inc()
         observed = ObservedVm(
             id=self._id,
             epoch=memory.epoch,

@@ -3,12 +3,14 @@
 Three records with three owners (docs/rfd/0001-one-host.md): desired state is written by control.commands, observed state by
 control.intake from the host that owns it, the claim that joins them by placement. `effective` is computed, never stored.
 
-States of the observed VM (NEXT):
+States of the observed VM (the usual ways; NEXT is the whole law, with what guests and people do meanwhile):
 
-    absent -> preparing -> stopped <-> starting -> running <-> paused
-                  |           ^  ^         |        |  |          |
-                  v           |  +-- stopping <-----+  +-> crashed (guest panic, QEMU died)
-                failed -------+ (a new generation tries again)
+    absent -> preparing -> starting -> running <-> paused
+               |  ^   |        |       |    |        |
+               |  |   v        v       v    v        |
+               |  +-- stopped <-- stopping  crashed (guest panic, QEMU died)
+               v
+             failed (a new generation tries again)
     anything -> removing -> absent
 """
 
@@ -64,35 +66,33 @@ class VmState(StrEnum):
     REMOVING = "removing"
 
 
+_FACTS = frozenset({VmState.RUNNING, VmState.PAUSED, VmState.STOPPED, VmState.CRASHED})
+"""What guests and people can bring about behind our back, several such things between two looks: so these may follow one another freely."""
+
 NEXT: Mapping[VmState, frozenset[VmState]] = {
-    VmState.ABSENT: frozenset({VmState.PREPARING, VmState.FAILED, VmState.REMOVING}),
-    VmState.PREPARING: frozenset({VmState.STOPPED, VmState.STARTING, VmState.FAILED, VmState.REMOVING}),
-    VmState.STOPPED: frozenset({VmState.PREPARING, VmState.STARTING, VmState.RUNNING, VmState.PAUSED, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}),
-    VmState.STARTING: frozenset({VmState.RUNNING, VmState.PAUSED, VmState.STOPPED, VmState.CRASHED, VmState.FAILED, VmState.STOPPING, VmState.REMOVING}),
-    VmState.RUNNING: frozenset(
-        {
-            VmState.PREPARING,
-            VmState.PAUSED,
-            VmState.STOPPING,
-            VmState.STOPPED,
-            VmState.CRASHED,
-            VmState.FAILED,
-            VmState.STARTING,
-            VmState.REMOVING,
-            VmState.ABSENT,
-        }
-    ),
-    VmState.PAUSED: frozenset(
-        {VmState.PREPARING, VmState.RUNNING, VmState.STOPPING, VmState.STOPPED, VmState.CRASHED, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}
-    ),
-    VmState.STOPPING: frozenset({VmState.PREPARING, VmState.STOPPED, VmState.RUNNING, VmState.CRASHED, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}),
-    VmState.CRASHED: frozenset(
-        {VmState.PREPARING, VmState.STARTING, VmState.RUNNING, VmState.STOPPED, VmState.STOPPING, VmState.FAILED, VmState.REMOVING, VmState.ABSENT}
-    ),
-    VmState.FAILED: frozenset(set(VmState) - {VmState.FAILED}),
-    VmState.REMOVING: frozenset({VmState.ABSENT, VmState.FAILED}),
+    VmState.ABSENT: frozenset({VmState.PREPARING}),
+    VmState.PREPARING: _FACTS | {VmState.STARTING, VmState.STOPPING, VmState.FAILED, VmState.REMOVING, VmState.ABSENT},
+    VmState.STOPPED: _FACTS - {VmState.STOPPED} | {VmState.PREPARING, VmState.STOPPING, VmState.REMOVING, VmState.ABSENT},
+    VmState.STARTING: _FACTS | {VmState.PREPARING, VmState.STOPPING, VmState.FAILED, VmState.REMOVING, VmState.ABSENT},
+    VmState.RUNNING: _FACTS - {VmState.RUNNING} | {VmState.PREPARING, VmState.STOPPING, VmState.FAILED, VmState.REMOVING, VmState.ABSENT},
+    VmState.PAUSED: _FACTS - {VmState.PAUSED} | {VmState.PREPARING, VmState.STOPPING, VmState.FAILED, VmState.REMOVING, VmState.ABSENT},
+    VmState.STOPPING: _FACTS | {VmState.PREPARING, VmState.FAILED, VmState.REMOVING, VmState.ABSENT},
+    VmState.CRASHED: _FACTS - {VmState.CRASHED} | {VmState.PREPARING, VmState.STOPPING, VmState.REMOVING, VmState.ABSENT},
+    VmState.FAILED: _FACTS | {VmState.PREPARING, VmState.STOPPING, VmState.REMOVING, VmState.ABSENT},
+    VmState.REMOVING: frozenset({VmState.ABSENT}),
 }
-"""Which observed state may follow which; staying is always allowed. ABSENT after a live state means that somebody else removed the domain."""
+"""Which observed state may follow which; staying is always allowed.
+
+What it forbids: nothing is started that was not prepared just before; nothing fails while nothing is tried; what is being removed is never
+anything again; a new VM begins by being prepared. Moving outside it is a bug of ours, which the agent counts and logs where it says a state,
+before reports are coalesced (`may_follow`). An observation is a fact all the same: it is never refused for that, neither there nor by the server,
+which hears samples only and could not tell.
+"""
+
+
+def may_follow(before: VmState, after: VmState) -> bool:
+    """Whether the law allows this transition."""
+    return after is before or after in NEXT[before]
 
 
 class StateReason(StrEnum):

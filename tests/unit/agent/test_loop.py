@@ -60,9 +60,9 @@ class Bench:
     def start(self) -> None:
         ports, clock = self.sim.ports(), SystemClock()
         self.ledger, self.reports = Ledger(self.folder), Reports()
-        counts = Counts()
+        self.counts = Counts()
         self.steps = Steps(ports, self.read, lambda: self.ledger.desired, clock, network_kept_seconds=0.0)
-        self.loop = Loop(ports, self.ledger, self.reports, clock, "boot", self.steps, counts, 0.2)
+        self.loop = Loop(ports, self.ledger, self.reports, clock, "boot", self.steps, self.counts, 0.2)
         self.task = asyncio.create_task(self.loop.run())
 
     async def read(self, _image: ImageId, offset: int, length: int) -> bytes:
@@ -256,3 +256,20 @@ async def test_the_ledger_survives_what_a_crash_may_leave(bench: Bench, tmp_path
     assert {path.name for path in records.iterdir()} == {VM.id, other}
     assert os.stat(tmp_path / "ledger" / "vms").st_mode & 0o077 == 0
     bench.start()
+
+
+async def test_a_transition_outside_the_law_is_counted_and_said_all_the_same(bench: Bench) -> None:
+    """What the agent has said last is put so that what it sees now cannot follow: an observation is a fact."""
+    bench.want(VM)
+    await bench.until_state(VmState.RUNNING)
+    before = bench.reports.vms[VM.id]
+    assert not unlawful(bench)
+    bench.reports.put(replace(before, state=VmState.REMOVING))
+    bench.loop.wake()
+    await bench.until_state(VmState.RUNNING)
+    assert unlawful(bench) == {("removing", "running"): 1.0}
+
+
+def unlawful(bench: Bench) -> dict[tuple[str, str], float]:
+    (metric,) = bench.counts.unlawful.collect()
+    return {(one.labels["before"], one.labels["after"]): one.value for one in metric.samples if one.name.endswith("_total")}

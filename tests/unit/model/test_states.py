@@ -40,6 +40,16 @@ def test_every_state_is_in_the_table_and_can_be_reached(next_: Mapping[StrEnum, 
     assert not any(state in after for state, after in next_.items()), "staying is always allowed and is not listed"
 
 
+def test_what_the_law_of_vms_forbids() -> None:
+    """That the platform's own ways are within it is proved by planning/test_lifecycle.py and tests/sim, whatever guests and people do meanwhile."""
+    states = set(VmState)
+    assert {state for state in states if vm.may_follow(state, VmState.STARTING)} == {VmState.PREPARING, VmState.STARTING}, "started unprepared"
+    assert {state for state in states if vm.may_follow(VmState.REMOVING, state)} == {VmState.REMOVING, VmState.ABSENT}, "wanted again after all"
+    assert {state for state in states if vm.may_follow(VmState.ABSENT, state)} == {VmState.ABSENT, VmState.PREPARING}
+    assert not any(vm.may_follow(state, VmState.FAILED) for state in (VmState.STOPPED, VmState.CRASHED)), "failed while nothing was tried"
+    assert all(vm.may_follow(state, state) for state in states)
+
+
 def test_an_ended_operation_stays_so() -> None:
     assert {state for state, after in operation.NEXT.items() if not after} == operation.ENDED
 

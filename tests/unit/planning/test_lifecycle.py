@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from houyi.model.errors import Problem
 from houyi.model.ids import ImageId, ProjectId, VmId
-from houyi.model.vm import DesiredVm, Power, RestartPolicy, StateReason, StopMode, VmSpec, VmState
-from houyi.planning.lifecycle import PREPARE, PRESS_SECONDS, RESTART_DELAYS_SECONDS, STEADY_SECONDS, Memory, Plan, Seen, Step, done, failed, plan
+from houyi.model.vm import DesiredVm, Power, RestartPolicy, StateReason, StopMode, VmSpec, VmState, may_follow
+from houyi.planning.lifecycle import PREPARE, PRESS_SECONDS, RESTART_DELAYS_SECONDS, SHOWN, STEADY_SECONDS, Memory, Plan, Seen, Step, done, failed, plan
 
 BOOT = "this boot"
 NOW = 1_800_000_000.0
@@ -346,16 +346,27 @@ class World:
     now: float = NOW
     starts: list[int] = field(default_factory=list)
     reboots: int = 0
+    shown: VmState = VmState.ABSENT
+    """What users see: each next one has to be lawful."""
 
     def seen(self) -> Seen:
         return Seen(state=self.state, reason=self.reason, files=self.files, epoch=self.epoch)
 
-    def look(self, desired: DesiredVm, fails: set[Step] = frozenset()) -> Plan:  # type: ignore[assignment]
-        answer = plan(desired, self.seen(), self.memory, boot_id=self.boot, now=self.now)
+    def show(self, state: VmState) -> None:
+        assert may_follow(self.shown, state), f"{self.shown.value} -> {state.value}"
+        self.shown = state
+
+    def look(self, desired: DesiredVm, fails: set[Step] = frozenset(), *, for_good: bool = False) -> Plan:  # type: ignore[assignment]
+        seen = self.seen()
+        answer = plan(desired, seen, self.memory, boot_id=self.boot, now=self.now)
         self.memory = answer.memory
+        self.show(answer.state)
         for step in answer.steps:
             self.now += 0.1
+            self.show(SHOWN[step][0] or answer.state)
             if step in fails:
+                if for_good and not desired.deleted:
+                    self.memory = failed(step, desired, seen, self.memory, PROBLEM, boot_id=self.boot)
                 return answer
             self.act(step, desired)
             self.memory = done(step, desired, self.memory, boot_id=self.boot, now=self.now)
@@ -403,7 +414,8 @@ class World:
 
 
 WISHES = st.sampled_from(["start", "stop", "force", "pause", "reboot", "reset", "change", "grant"])
-DEEDS = st.sampled_from(["shutdown", "panic", "die", "io_error", "host_reboot", "libvirt_restart", "virsh_destroy", "virsh_undefine", "wait", "forget"])
+OUTSIDE = ("virsh_start", "virsh_suspend", "virsh_destroy", "virsh_undefine")
+DEEDS = st.sampled_from(["shutdown", "panic", "die", "io_error", "host_reboot", "libvirt_restart", *OUTSIDE, "wait", "forget"])
 FAULTS = st.sets(st.sampled_from(Step), max_size=2)
 
 
@@ -445,6 +457,10 @@ def deed(world: World, word: str) -> None:
         world.state, world.reason = (None if world.state is None else VmState.STOPPED), NONE
     elif word == "libvirt_restart" and world.state not in LIVE:
         world.reason = NONE
+    elif word == "virsh_start" and world.state in (VmState.STOPPED, VmState.CRASHED):
+        world.state, world.reason = VmState.RUNNING, NONE
+    elif word == "virsh_suspend" and world.state is VmState.RUNNING:
+        world.state, world.reason = VmState.PAUSED, EXTERNAL
     elif word == "virsh_undefine" and world.state not in LIVE:
         world.state, world.epoch = None, 0
     elif word == "wait":
@@ -457,19 +473,21 @@ def deed(world: World, word: str) -> None:
 @given(
     deaf=st.booleans(),
     policy=st.sampled_from(RestartPolicy),
-    history=st.lists(st.tuples(st.one_of(st.tuples(st.just("wish"), WISHES), st.tuples(st.just("deed"), DEEDS)), FAULTS), max_size=12),
+    history=st.lists(st.tuples(st.one_of(st.tuples(st.just("wish"), WISHES), st.tuples(st.just("deed"), DEEDS)), FAULTS, st.booleans()), max_size=12),
     last=st.sampled_from(["start", "stop", "force", "pause", "delete"]),
 )
-def test_whatever_happened_the_last_wish_comes_true(deaf: bool, policy: RestartPolicy, history: list[tuple[tuple[str, str], set[Step]]], last: str) -> None:
+def test_whatever_happened_the_last_wish_comes_true(
+    deaf: bool, policy: RestartPolicy, history: list[tuple[tuple[str, str], set[Step], bool]], last: str
+) -> None:
     world, desired = World(deaf=deaf), wanting(Power.RUNNING, policy)
     asked = 0
-    for (kind, word), faults in history:
+    for (kind, word), faults, for_good in history:
         if kind == "wish":
             desired = wish(desired, word)
             asked += word in ("reboot", "reset")
         else:
             deed(world, word)
-        world.look(desired, faults)
+        world.look(desired, faults, for_good=for_good)
     desired = replace(desired, deleted=True, generation=desired.generation + 1) if last == "delete" else wish(desired, last)
     answer = world.settle(desired)
     assert answer.settled
@@ -479,6 +497,7 @@ def test_whatever_happened_the_last_wish_comes_true(deaf: bool, policy: RestartP
         assert answer.gone
         assert (world.state, world.files) == (None, False)
         return
+    assert answer.memory.error is None
     assert answer.memory.generation == desired.generation
     assert answer.memory.epoch == desired.epoch
     shown = {"start": VmState.RUNNING, "stop": VmState.STOPPED, "force": VmState.STOPPED, "pause": VmState.PAUSED}[last]
