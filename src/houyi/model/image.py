@@ -32,7 +32,7 @@ class ImageState(StrEnum):
     REFUSED = "refused"
     """Its content is not acceptable; it will never be used."""
     FAILED = "failed"
-    """It could not be received; the import can be asked for again."""
+    """It could not be received: whoever still wants it makes another image."""
 
 
 NEXT: Mapping[ImageState, frozenset[ImageState]] = {
@@ -41,8 +41,9 @@ NEXT: Mapping[ImageState, frozenset[ImageState]] = {
     ImageState.CHECKING: frozenset({ImageState.AVAILABLE, ImageState.REFUSED, ImageState.FAILED}),
     ImageState.AVAILABLE: frozenset(),
     ImageState.REFUSED: frozenset(),
-    ImageState.FAILED: frozenset({ImageState.RECEIVING}),
+    ImageState.FAILED: frozenset(),
 }
+"""Which state may follow which; staying is always allowed. The store refuses any other (`store.rows.image`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

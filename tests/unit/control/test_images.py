@@ -4,10 +4,11 @@ import asyncio
 import gzip
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import stamina
@@ -20,7 +21,7 @@ from houyi.control.commands.operation import cancel_operation
 from houyi.control.control import Context, Control
 from houyi.control.downloads import is_public
 from houyi.control.images import open_image
-from houyi.control.intake.image import ask_again, receive
+from houyi.control.intake.image import receive
 from houyi.control.reconcilers.images import ImageImports
 from houyi.model.errors import Conflict, HouyiError, NotFound
 from houyi.model.ids import ImageId, OperationId, ProjectId
@@ -29,12 +30,14 @@ from houyi.model.operation import Operation, OperationState
 from houyi.model.project import Project
 from houyi.model.token import Role
 from houyi.store.journal import insert_operation
+from houyi.store.mutation import Mutation, Precondition
 from houyi.store.rows.image import insert_image, mark_image_deleted, set_image_status
 from houyi.store.rows.project import insert_project
-from houyi.store.store import Store
+from houyi.store.store import Store, View
 from houyi.store.views.image import all_image_ids, get_image
 from houyi.store.views.operation import get_operation
 
+T = TypeVar("T")
 MINE = ProjectId("11111111-1111-4111-8111-111111111111")
 OTHER = ProjectId("22222222-2222-4222-8222-222222222222")
 CONTENT = bytes(510) + b"\x55\xaa" + bytes(range(256)) * 12_000
@@ -124,6 +127,39 @@ async def test_an_upload_that_broke_off_goes_on(desk: Control) -> None:
     assert (caught.value.code, caught.value.extra["received_bytes"]) == ("upload_offset", 1_500_000)
     done = await receive(desk, asker(), image.id, 1_500_000, len(CONTENT), sent(CONTENT[1_500_000:]))
     assert done.status.sha256 == image.spec.sha256
+
+
+async def test_an_upload_that_ended_is_not_begun_again_by_one_that_looked_before(desk: Control) -> None:
+    image = await new_image(desk)
+    late = LateStore(desk.store)
+    second = asyncio.create_task(receive(replace(desk, store=late), asker(), image.id, 0, 3, sent(b"new")))
+    await late.read_first.wait()
+    await receive(desk, asker(), image.id, 0, len(CONTENT), sent(CONTENT))
+    late.answer.set()
+    with pytest.raises(Conflict) as caught:
+        await second
+    assert caught.value.code == "image_not_waiting"
+    assert (await now(desk, image)).status.state is ImageState.AVAILABLE
+    assert files(desk) == {image.id}
+    with pytest.raises(Conflict) as caught:
+        await desk.store.apply([set_image_status(image, ImageStatus(state=ImageState.RECEIVING))])
+    assert caught.value.code == "image_moved_on"
+
+
+class LateStore(Store):
+    """Another's store, whose first answer is held back until `answer`."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.read_first, self.answer = store, asyncio.Event(), asyncio.Event()
+
+    async def read(self, view: View[T]) -> T:
+        found = await self.store.read(view)
+        self.read_first.set()
+        await self.answer.wait()
+        return found
+
+    async def apply(self, mutations: Sequence[Mutation], preconditions: Sequence[Precondition] = ()) -> int:
+        return await self.store.apply(mutations, preconditions)
 
 
 async def test_an_upload_may_start_over(desk: Control) -> None:
@@ -334,19 +370,6 @@ def test_which_addresses_are_public() -> None:
     assert not any(map(is_public, ("::1", "fe80::1%eth0", "fc00::1", "::ffff:1.1.1.1", "64:ff9b::a00:1", "2002:a00:1::1", "::")))
 
 
-async def test_a_failed_import_can_be_asked_for_again(desk: Control, web: Web) -> None:
-    replies = [response(b"", status="404 Not Found"), response(CONTENT)]
-
-    async def answer(_path: str, _headers: dict[str, str]) -> bytes:
-        return replies.pop(0)
-
-    web.answer = answer
-    image = await new_image(desk, url=f"{web.url}/a")
-    assert (await settled(desk, image)).state is ImageState.FAILED
-    await ask_again(desk, await now(desk, image), asked(image, desk.ids.new()))
-    assert (await settled(desk, image)).state is ImageState.AVAILABLE
-
-
 async def test_a_cancelled_import_stops(desk: Control, web: Web) -> None:
     began = asyncio.Event()
 
@@ -412,7 +435,8 @@ async def test_leftovers_and_deleted_images_are_removed(desk: Control) -> None:
 async def test_a_check_that_was_cut_off_is_done_again(desk: Control, name: str) -> None:
     image = await new_image(desk)
     (image_files.folder(desk.settings) / f"{image.id}{name}").write_bytes(CONTENT)
-    await desk.store.apply([set_image_status(image, ImageStatus(state=ImageState.CHECKING))])
+    for state in (ImageState.RECEIVING, ImageState.CHECKING):
+        await desk.store.apply([set_image_status(image, ImageStatus(state=state))])
     await ImageImports(desk).once()
     assert (await now(desk, image)).status.state is ImageState.AVAILABLE
     assert files(desk) == {image.id}

@@ -18,7 +18,7 @@ from houyi.model.ids import EventId, ImageId
 from houyi.model.image import Image, ImageState, ImageStatus
 from houyi.model.operation import Operation, OperationState
 from houyi.planning.image import inspect
-from houyi.store.journal import insert_operation, move_operation, open_operations
+from houyi.store.journal import move_operation, open_operations
 from houyi.store.mutation import Mutation
 from houyi.store.rows.event import insert_event
 from houyi.store.rows.image import remove_image, set_image_status
@@ -29,7 +29,7 @@ _WRITE_BYTES = 1 << 20
 """Collected before a thread writes it: a hop for every packet would cost more than the write."""
 _STATUS_SECONDS = 1.0
 """How often received_bytes is written: people watch it, the database should not."""
-_BEFORE_RECEIVING = frozenset({ImageState.WAITING, ImageState.RECEIVING, ImageState.FAILED})
+_BEFORE_RECEIVING = frozenset({ImageState.WAITING, ImageState.RECEIVING})
 _RECEIVED = 0.9
 """Progress of the operation when all is received; the rest is checking."""
 
@@ -48,10 +48,13 @@ async def receive(control: Control, ctx: Context, image_id: ImageId, offset: int
         raise NotFound("image_not_found", f"there is no image {image_id!r} of this project: a public image is its owner's to fill")
     if image.spec.url:
         raise Conflict("image_has_url", f"image {image.name!r} is imported from its URL: make another image to upload content")
-    if image.status.state not in _BEFORE_RECEIVING:
-        raise Conflict("image_not_waiting", f"image {image.name!r} is {image.status.state}: make another image")
+    _expect_before_receiving(image)
     part = image_files.Part.open(control.settings, image_id)
     try:
+        image = await control.store.read(lambda connection: get_image(connection, image_id, ctx.scope))  # another upload may have ended before we had the part
+        if image.status.state not in _BEFORE_RECEIVING:
+            part.drop()
+        _expect_before_receiving(image)
         if offset == 0 and part.size:
             await part.restart()
         if offset != part.size:
@@ -71,6 +74,11 @@ async def receive(control: Control, ctx: Context, image_id: ImageId, offset: int
         return await finish(control, image, part)
     finally:
         part.close()
+
+
+def _expect_before_receiving(image: Image) -> None:
+    if image.status.state not in _BEFORE_RECEIVING:
+        raise Conflict("image_not_waiting", f"image {image.name!r} is {image.status.state}: make another image")
 
 
 async def take(control: Control, image: Image, part: image_files.Part, total: int | None, chunks: AsyncIterator[bytes]) -> Image:
@@ -151,17 +159,9 @@ async def go_on(control: Control, image: Image) -> Image:
         part.close()
 
 
-async def fail(control: Control, image: Image, problem: Problem, *, state: ImageState = ImageState.FAILED) -> Image:
-    """The import ended without content; it can be asked for again."""
-    return await _set(control, image, replace(image.status, state=state, error=problem))
-
-
-async def ask_again(control: Control, image: Image, operation: Operation) -> Image:
-    """Import a failed image again from its URL, with a new operation to follow it by. :raise Conflict: `image_not_failed`."""
-    if image.status.state is not ImageState.FAILED:
-        raise Conflict("image_not_failed", f"image {image.name!r} is {image.status.state}: only a failed import can be asked for again")
-    await control.store.apply([insert_operation(operation)])
-    return await _set(control, image, replace(image.status, state=ImageState.RECEIVING, error=None))
+async def fail(control: Control, image: Image, problem: Problem) -> Image:
+    """The import ended without content."""
+    return await _set(control, image, replace(image.status, state=ImageState.FAILED, error=problem))
 
 
 async def forget(control: Control, image: Image) -> None:

@@ -116,6 +116,8 @@ async def import_from_url(control: Control, image_id: ImageId) -> None:
             await fail(control, await control.store.read(lambda connection: get_image(connection, image_id, None)), problem)
     except NotFound:
         part.drop()  # deleted meanwhile
+    except Conflict as error:  # somebody else brought it to its end
+        _log.info("image_not_imported", image_id=image_id, reason=error.code)
     finally:
         part.close()
 

@@ -4,7 +4,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from houyi.model.errors import Conflict, NotFound
 from houyi.model.ids import ImageId
-from houyi.model.image import Image, ImageStatus
+from houyi.model.image import NEXT, Image, ImageState, ImageStatus
 from houyi.store import tables
 from houyi.store.docs import dump
 from houyi.store.mutation import Mutation, Op, Precondition
@@ -71,11 +71,18 @@ def update_image(image: Image, *, was_public: bool) -> Mutation:
 
 
 def set_image_status(image: Image, status: ImageStatus) -> Mutation:
-    """:raise NotFound: `image_not_found`: it was removed meanwhile."""
+    """Along the table of its states: what another import brought to its end is not overwritten.
+
+    :raise NotFound: `image_not_found`: it was removed meanwhile. :raise Conflict: `image_moved_on`: its state is one that this may not follow.
+    """
 
     def write(connection: Connection, revision: int) -> None:
-        if connection.execute(select(tables.image.c.id).where(tables.image.c.id == image.id)).first() is None:
+        found = connection.execute(select(tables.image_status.c.state).where(tables.image_status.c.image_id == image.id)).scalar_one_or_none()
+        if found is None:
             raise NotFound("image_not_found", f"image {image.name!r} was deleted meanwhile")
+        before = ImageState(found)
+        if status.state is not before and status.state not in NEXT[before]:
+            raise Conflict("image_moved_on", f"image {image.name!r} is {before.value} meanwhile: look at it again")
         put(connection, tables.image_status, {"image_id": image.id}, {"state": status.state.value, "doc": dump(status), "revision": revision})
 
     return Mutation("image", image.id, _audience(image), write)
