@@ -1,0 +1,204 @@
+"""The verdict before a live move: a model of pre-copy over what was measured, corrected by how earlier moves really went. Pure.
+
+The model. Memory that is in use (M) is sent at the line's rate (B); in t seconds the guest dirties W (1 - e^(-D t / W)), where D is its dirty rate and W its
+working set: writes to a page that is dirty already cost nothing. Each round sends what the one before has left, until that takes no longer
+than the downtime allowed. (Clark et al., Live Migration of Virtual Machines, NSDI 2005, with the saturating write set that page sampling shows.)
+
+The correction. The rate at rest is not the rate during a move, emulation costs what it costs, and QEMU needs time to begin and to end; so the median
+ratio of outcome to forecast over the last moves (of this VM's, else of this pair of hosts, else of all) multiplies the next forecast.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from houyi.model.errors import Problem
+from houyi.model.migration import Forecast, MigrationPolicy, MoveMode, Outcome, Terms
+from houyi.planning.migration.steer import FIRST_DOWNTIME_SHARE
+
+ROUNDS_MAX = 30
+"""The model's; real moves are steered long before."""
+HISTORY = 10
+"""Outcomes that a correction is made of: enough for a median that one bad move does not sway, few enough to follow a change."""
+CORRECTION_MAX = 8.0
+"""And its inverse: a ratio beyond it tells of an accident, not of the model."""
+SETUP_SECONDS = 0.5
+"""Preparing, TLS and the confirmation, on a quiet machine; the correction learns the rest."""
+POSTCOPY_GAP_MS = 60.0
+"""The stop in which device state and CPUs go over."""
+ZSTD_RATIO = 2.5
+"""How much smaller zstd makes guest memory of ordinary programs; incompressible memory gains nothing, which the correction then shows."""
+THROTTLES = (0.3, 0.6, 0.8)
+"""The rungs of planning.migration.steer."""
+CHANNELS = 4
+"""Connections of a multifd move: beyond the number of spare CPUs they only share them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """The way between two hosts, MiB/s; 0: not measured."""
+
+    one_mib_s: float = 0.0
+    """Through one encrypted connection: a CPU's worth of work at most."""
+    all_mib_s: float = 0.0
+    """Through several."""
+    assumed: bool = False
+    """It was not measured yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What is known of a guest and its way."""
+
+    memory_mib: float
+    """In use: pages never touched are not sent."""
+    dirty_mib_s: float
+    """The 95th percentile of its samples."""
+    writes_mib: float = 0.0
+    """Its working set for writing; 0: not known, then all that it uses."""
+    disk_mib: float = 0.0
+    """Allocated on a local disk, to be copied."""
+    line: Line = field(default_factory=Line)
+    samples: int = 0
+    """How many the dirty rate rests on."""
+    vcpus: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """Outcome / forecast, as medians; 1 where nothing is known."""
+
+    seconds: float = 1.0
+    downtime: float = 1.0
+    sent: float = 1.0
+    moves: int = 0
+
+
+def correction(history: Sequence[tuple[Forecast, Outcome]]) -> Correction:
+    """:param history: the newest last; forecasts as they were given (their own correction is undone, so that corrections do not pile up)."""
+    used = [(told, came) for told, came in history if told.total_seconds > 0 and came.total_seconds > 0][-HISTORY:]
+    if not used:
+        return Correction()
+    return Correction(
+        seconds=_ratio([came.total_seconds / _raw(told, "seconds", told.total_seconds) for told, came in used]),
+        downtime=_ratio([came.gap_ms / _raw(told, "downtime", told.downtime_ms) for told, came in used if came.gap_ms > 0 and told.downtime_ms > 0]),
+        sent=_ratio([came.sent_mib / _raw(told, "sent", told.sent_mib) for told, came in used if came.sent_mib > 0 and told.sent_mib > 0]),
+        moves=len(used),
+    )
+
+
+def _raw(told: Forecast, name: str, value: float) -> float:
+    return value / told.inputs.get(f"correction_{name}", 1.0)
+
+
+def _ratio(ratios: Sequence[float]) -> float:
+    return min(CORRECTION_MAX, max(1 / CORRECTION_MAX, median(ratios))) if ratios else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What the model says of one mode."""
+
+    converges: bool
+    seconds: float
+    stop_ms: float
+    sent_mib: float
+    rounds: int
+
+
+def precopy(measured: Measured, bandwidth_mib_s: float, downtime_ms: float, *, slowed: float = 0.0, smaller: float = 1.0) -> Course:
+    """The rounds of a pre-copy. :param slowed: share of the guest's time that throttling takes. :param smaller: compression ratio."""
+    rate = bandwidth_mib_s * smaller
+    dirty = measured.dirty_mib_s * (1 - slowed)
+    writes = min(measured.writes_mib or measured.memory_mib, measured.memory_mib)
+    left, seconds, sent = measured.memory_mib, measured.disk_mib / bandwidth_mib_s, measured.disk_mib
+    least = math.inf
+    for number in range(1, ROUNDS_MAX + 1):
+        takes = left / rate
+        if number > 1 and takes * 1000 <= downtime_ms:
+            return Course(True, seconds + takes, takes * 1000, sent + left / smaller, number)
+        seconds, sent = seconds + takes, sent + left / smaller
+        left = writes * (1 - math.exp(-dirty * takes / writes)) if dirty > 0 and writes > 0 else 0.0
+        if number > 1 and left > 0.99 * least:  # as much is dirtied as is sent: it stays like this
+            break
+        least = min(least, left)
+    takes = left / rate
+    return Course(takes * 1000 <= downtime_ms, seconds + takes, takes * 1000, sent + left / smaller, ROUNDS_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    mode: MoveMode
+    course: Course
+    why: str
+
+
+def forecast(measured: Measured, terms: Terms, corrected: Correction, blockers: Sequence[Problem] = ()) -> Forecast:
+    """The gentlest way that converges within the policy; if none does, the last that would be tried, and that it will not."""
+    ways = _ways(measured, terms, terms.downtime_ms_max / max(1.0, corrected.downtime))
+    way = next((one for one in ways if one.course.converges), ways[-1])
+    why = way.why if way.course.converges else f"{way.why}, and that is not enough: it would have to stop for {way.course.stop_ms:.0f} ms"
+    rests = [f"{corrected.moves} earlier moves correct it" if corrected.moves else "no earlier move corrects it yet"]
+    rests += ["the guest's dirty rate is assumed"] if not measured.samples else []
+    rests += ["the line is assumed"] if measured.line.assumed else []
+    return Forecast(
+        converges=way.course.converges,
+        mode=way.mode,
+        total_seconds=round((SETUP_SECONDS + way.course.seconds) * corrected.seconds, 2),
+        downtime_ms=round(way.course.stop_ms * corrected.downtime, 1),
+        sent_mib=round(way.course.sent_mib * corrected.sent, 1),
+        why="; ".join((why, *rests)),
+        blockers=tuple(blockers),
+        inputs={
+            "memory_mib": measured.memory_mib,
+            "dirty_mib_s": measured.dirty_mib_s,
+            "writes_mib": measured.writes_mib,
+            "disk_mib": measured.disk_mib,
+            "line_one_mib_s": measured.line.one_mib_s,
+            "line_all_mib_s": measured.line.all_mib_s,
+            "samples": float(measured.samples),
+            "correction_seconds": corrected.seconds,
+            "correction_downtime": corrected.downtime,
+            "correction_sent": corrected.sent,
+        },
+    )
+
+
+def chosen(terms: Terms, told: Forecast) -> Terms:
+    """The terms with what the forecast's mode needs from the start of the attempt on."""
+    several = told.mode in (MoveMode.MULTIFD, MoveMode.COMPRESSED)
+    return replace(terms, channels=max(terms.channels, CHANNELS if several else 1), compressed=terms.compressed or told.mode is MoveMode.COMPRESSED)
+
+
+def _ways(measured: Measured, terms: Terms, budget_ms: float) -> list[_Way]:
+    """What the policy may try, the gentlest first (for FAST: the fastest)."""
+    one, several = (_capped(rate, terms) for rate in (measured.line.one_mib_s, max(measured.line.one_mib_s, measured.line.all_mib_s)))
+    fast, gentle = terms.policy is MigrationPolicy.FAST, terms.policy is MigrationPolicy.GENTLE
+    plain = f"the guest writes {measured.dirty_mib_s:.0f} MiB/s and one connection carries {one:.0f}"
+    ways = [] if fast else [_Way(MoveMode.PLAIN, precopy(measured, one, budget_ms * FIRST_DOWNTIME_SHARE), plain)]
+    ways.append(_Way(MoveMode.PLAIN, precopy(measured, one, budget_ms), f"{plain}: with its whole downtime budget"))
+    if several > one:
+        ways.append(_Way(MoveMode.MULTIFD, precopy(measured, several, budget_ms), f"{plain}: {CHANNELS} carry {several:.0f}"))
+    if not fast:
+        ways.append(_Way(MoveMode.COMPRESSED, precopy(measured, several, budget_ms, smaller=ZSTD_RATIO), f"{plain}: compression makes it less"))
+    if terms.postcopy:
+        ways.append(_Way(MoveMode.POSTCOPY, _postcopy(measured, several), f"{plain}: the rest of the memory follows the guest"))
+    if not gentle:
+        for slowed in THROTTLES:
+            says = f"{plain}: the guest is slowed by up to {slowed:.0%}"
+            ways.append(_Way(MoveMode.THROTTLED, precopy(measured, several, budget_ms, slowed=slowed), says))
+    return sorted(ways, key=lambda way: way.course.seconds) if fast else ways
+
+
+def _capped(rate: float, terms: Terms) -> float:
+    return max(min(rate, terms.bandwidth_mib_s_max or rate), 0.001)
+
+
+def _postcopy(measured: Measured, bandwidth_mib_s: float) -> Course:
+    """One round, the switch, and what was dirtied meanwhile."""
+    first = measured.memory_mib / bandwidth_mib_s
+    writes = min(measured.writes_mib or measured.memory_mib, measured.memory_mib)
+    left = writes * (1 - math.exp(-measured.dirty_mib_s * first / writes)) if measured.dirty_mib_s > 0 and writes > 0 else 0.0
+    seconds = (measured.disk_mib + measured.memory_mib + left) / bandwidth_mib_s
+    return Course(True, seconds, POSTCOPY_GAP_MS, measured.disk_mib + measured.memory_mib + left, 2)
