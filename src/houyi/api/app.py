@@ -20,7 +20,6 @@ from houyi.api.figures import Figures
 from houyi.api.gate import Gate
 from houyi.api.openapi import describe
 from houyi.api.problems import on_http, on_invalid, on_refusal
-from houyi.api.tickets import Tickets
 from houyi.api.tunnels import Tunnels
 from houyi.api.v1 import about, console, event, host, image, join_token, network, operation, project, ssh_key, token, vm, vm_type
 from houyi.control.control import Control
@@ -86,7 +85,7 @@ def create_app(control: Control, tunnels: Tunnels, ca_fingerprint: str) -> FastA
     """:param ca_fingerprint: of the CA that signs hosts' certificates (`Authority.fingerprint`); goes into join tokens."""
     app = bare_app()
     figures = Figures()
-    app.state.desk = Desk(control, tunnels, ca_fingerprint, Doorkeeper(control), Tickets(control.clock, control.ids), figures)
+    app.state.desk = Desk(control, tunnels, ca_fingerprint, Doorkeeper(control), figures)
     app.add_exception_handler(HouyiError, on_refusal)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)

@@ -7,7 +7,6 @@ from starlette.requests import HTTPConnection
 
 from houyi.api.doorkeeper import Doorkeeper
 from houyi.api.figures import Figures
-from houyi.api.tickets import Tickets
 from houyi.api.tunnels import Tunnels
 from houyi.control.control import Control
 
@@ -19,7 +18,6 @@ class Desk:
     ca_fingerprint: str
     """Goes into join tokens: by it a host knows the right server."""
     doorkeeper: Doorkeeper
-    tickets: Tickets
     figures: Figures
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server goes down: what would be answered for long ends."""

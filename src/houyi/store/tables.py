@@ -257,6 +257,22 @@ idempotency = Table(
     _created(),
 )
 
+ticket = Table(
+    "ticket",
+    metadata,
+    Column("text_sha256", Text, primary_key=True),
+    Column("nonce", Text, nullable=False),
+    Column("vm_id", Text, ForeignKey("vm.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("kind", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("key", Text, nullable=True),
+    Column("request_sha256", Text, nullable=False),
+    Column("used", Boolean, nullable=False),
+    Column("expires_at", Float(53), nullable=False, index=True),
+    UniqueConstraint("actor", "key"),
+)
+"""What opens one websocket; `key` is the request's Idempotency-Key, NULL without one. The text is never here: only whoever asked can say it again."""
+
 lease = Table(
     "lease",
     metadata,

@@ -1,17 +1,16 @@
 """Consoles over websockets: who may open them, what is carried, and how they end."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from houyi.api.tickets import LIFETIME_SECONDS, Tickets
-from houyi.base.ids import SeededIds
-from houyi.model.errors import Conflict, Unauthenticated
-from houyi.model.ids import VmId
+from houyi.api.app import create_app
+from houyi.model.errors import Conflict
 from houyi.model.vm import VmState
-from unit.api.world import UNREACHABLE, World
+from unit.api.world import UNREACHABLE, World, serving
 
 
 def socket(url: str, path: str, headers: dict[str, str], **more: Any) -> connect:
@@ -111,33 +110,17 @@ async def test_a_ticket_opens_one_socket_once(small_world: World, url: str) -> N
         assert await refusal(url, f"/v1/vms/{vm.id}/console?ticket=guess", small_world.headers("member")) == (401, "ticket_invalid")
 
 
-class Hand:
-    """A clock moved by hand."""
-
-    at = 1000.0
-
-    def now(self) -> float:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += seconds
-
-
-def test_a_ticket_ends() -> None:
-    clock = Hand()
-    tickets = Tickets(clock, SeededIds(1))
-    text, given = tickets.give(VmId("v"), "console", "token:a", "key", "sha")
-    assert tickets.give(VmId("v"), "console", "token:a", "key", "sha") == (text, given)
-    assert tickets.give(VmId("v"), "console", "token:b", "key", "sha")[0] != text, "keys belong to their callers"
-    with pytest.raises(Conflict):
-        tickets.give(VmId("v"), "vnc", "token:a", "key", "another")
-    clock.at += LIFETIME_SECONDS
-    with pytest.raises(Unauthenticated):
-        tickets.take(text, lambda _: True)
-    assert tickets.give(VmId("v"), "console", "token:a", "key", "sha")[0] != text
+async def test_any_server_takes_a_ticket_once(world: World) -> None:
+    """Two servers over one store: what one gave, the other takes; what one has taken, neither takes again."""
+    vm = await world.new_vm("ticketed")
+    second = replace(world, app=create_app(world.control, world.far, "ab" * 16))
+    async with serving(world) as first_url, serving(second) as second_url, world.client("member", first_url) as client:
+        text = (await client.post("/v1/vms/ticketed/tickets", json={})).json()["ticket"]
+        async with socket(second_url, f"/v1/vms/{vm.id}/console?ticket={text}", {}) as opened:
+            await opened.send(b"a")
+            assert await opened.recv() == b"A"
+        for url in (first_url, second_url):
+            assert await refusal(url, f"/v1/vms/{vm.id}/console?ticket={text}", {}) == (401, "ticket_invalid")
 
 
 async def test_the_log(small_world: World) -> None:
