@@ -28,8 +28,10 @@ BOOKMARK_SECONDS = 5.0
 """How often a quiet watch says where it is: a client that is cut off then goes on from there, and a dead connection is noticed."""
 LOOK_SECONDS = 1.0
 """How often a quiet watch looks whether its token still counts and the server goes down."""
-ROUNDS_MAX = 20
-"""Pages read for one answer when a filter leaves out most of what they hold; then the answer is short, but has a `next`."""
+FILTERED_BATCH = 500
+"""Rows read at once where a filter may leave out most of them: few enough that other requests have their turn in between."""
+FILTERED_MAX = 50_000
+"""Rows looked at for one answer (a second or two): where a filter fits hardly any of more, the page is short, but has a `next`."""
 MEDIA_TYPE = "application/x-ndjson"
 
 _token = msgspec.json.Decoder(tuple[Annotated[float, msgspec.Meta(ge=0, le=1e12)], Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9a-f-]+$")]])
@@ -75,19 +77,27 @@ async def listed(
     read: Callable[[Ask], View[Named[Page[M]]]],
     show: Callable[[M, dict[str, str]], S],
     keep: Callable[[S], bool] | None = None,
+    *,
+    most: int = FILTERED_MAX,
 ) -> Response:
-    """A page as JSON: {"items", "revision", "next"}."""
+    """A page as JSON: {"items", "revision", "next"}. It is full if there are enough that fit the filter, within `most` rows."""
     items: list[S] = []
     revision = None
-    after = ask.after
-    for _ in range(ROUNDS_MAX if keep else 1):
-        found = await desk.control.store.read(read(Ask(ask.limit - len(items), after)))
+    after, looked_at = ask.after, 0
+    while True:
+        found = await desk.control.store.read(read(Ask(max(ask.limit, FILTERED_BATCH) if keep else ask.limit, after)))
         page = found.what
         revision = page.revision if revision is None else revision
-        shown = [show(item, found.names) for item in page.items]
-        items += [item for item in shown if keep is None or keep(item)]
         after = page.next
-        if after is None or len(items) >= ask.limit:
+        looked_at += len(page.items)
+        for item, mark in zip(page.items, page.marks, strict=True):
+            one = show(item, found.names)
+            if keep is None or keep(one):
+                items.append(one)
+            if len(items) == ask.limit:
+                after = mark if mark != page.marks[-1] else page.next
+                break
+        if after is None or len(items) == ask.limit or looked_at >= most:
             break
     body = b'{"items":[%b],"revision":%d,"next":%b}' % (
         b",".join(item.model_dump_json().encode() for item in items),

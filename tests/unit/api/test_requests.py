@@ -1,16 +1,26 @@
 """What every request meets: the gate, problems, request ids, ETags, pages, figures."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from structlog.testing import capture_logs
 
+from houyi.api.desk import desk_of
+from houyi.api.lists import FILTERED_BATCH, _paging, listed, plainly
 from houyi.api.problems import STATUS, status_of
 from houyi.control.commands.token import create_token, revoke_token
 from houyi.model import errors
 from houyi.model.token import Role
 from houyi.model.vm import VmState
+from houyi.store.claims import claim_host
+from houyi.store.rows.vm import insert_vm
+from houyi.store.views.event import list_events
+from houyi.store.views.page import Ask
+from houyi.wire.v1.event import show_event
+from made import a_vm
 from unit.api.world import World
 
 KINDS = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.HouyiError) and kind is not errors.HouyiError}
@@ -232,6 +242,48 @@ async def test_filters_look_beyond_a_page(world: World) -> None:
         assert await names(name="v2") == ["v2"]
         assert await names(host="h1", label="odd=0") == ["v0", "v2", "v4", "v6"]
         assert await names(state="crashed") == []
+
+
+async def test_filtered_pages_are_full(world: World) -> None:
+    """Also where one in many fits: as many as asked for, each once, over several reads and pages; the last one has no `next`."""
+    image = await world.new_image()
+    vms = [a_vm(image, f"v{number:04}", project_id=world.mine.id) for number in range(FILTERED_BATCH * 2 + 10)]
+    await world.store.apply([insert_vm(vm, False, float(number // 7)) for number, vm in enumerate(vms)])
+    fitting = vms[3::97]
+    amounts = {"vcpu": 1}
+    await world.store.apply([claim_host(vm, world.host_id, amounts, {"vcpu": 10_000}, 1.0) for vm in fitting])
+    async with world.client("member") as client:
+        for limit in (1, 4, 1000):
+            pages, query = [], {"state": "creating", "limit": limit}
+            while True:
+                page = (await client.get("/v1/vms", params=query)).json()
+                pages.append([vm["name"] for vm in page["items"]])
+                if page["next"] is None:
+                    break
+                query["page_token"] = page["next"]
+            assert sorted(name for names in pages for name in names) == [vm.name for vm in fitting]
+            assert all(len(names) == limit for names in pages[:-1])
+
+
+async def test_a_filter_that_fits_hardly_anything_does_not_hold_up_everybody(world: World) -> None:
+    """After so many rows the page is answered as it is, and the next one goes on there."""
+    last = sorted(await asyncio.gather(*(world.new_event() for _ in range(FILTERED_BATCH + 2))))[-1]  # all of one moment: by their ids
+
+    async def page(ask: Ask) -> Any:
+        shown = await listed(
+            desk_of(Request({"type": "http", "app": world.app})),
+            ask,
+            plainly(lambda c, page: list_events(c, None, page)),
+            lambda event, _names: show_event(event),
+            lambda event: event.id == last,
+            most=FILTERED_BATCH,
+        )
+        return json.loads(bytes(shown.body))
+
+    first = await page(Ask(2))
+    assert (first["items"], first["next"] is None) == ([], False)
+    second = await page(_paging(2, first["next"]))
+    assert ([event["id"] for event in second["items"]], second["next"]) == ([last], None)
 
 
 async def test_metrics(world: World) -> None:

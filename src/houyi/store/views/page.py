@@ -23,6 +23,8 @@ class Page(Generic[T]):
     """The store's revision of this snapshot: watch from here."""
     next: tuple[float, str] | None
     """Where the next page starts; None: this was the last."""
+    marks: tuple[tuple[float, str], ...] = ()
+    """Of each item, where a page after it starts."""
 
 
 EVERYTHING = Ask(limit=1_000_000)
@@ -39,4 +41,5 @@ def cut(rows: list[tuple[float, str, T]], revision: int, ask: Ask) -> Page[T]:
     """Make a Page of (created_at, id, item) rows that `paged` found."""
     more = len(rows) > ask.limit
     kept = rows[: ask.limit]
-    return Page(tuple(row[2] for row in kept), revision, (kept[-1][0], kept[-1][1]) if more and kept else None)
+    marks = tuple((row[0], row[1]) for row in kept)
+    return Page(tuple(row[2] for row in kept), revision, marks[-1] if more and marks else None, marks)

@@ -43,7 +43,9 @@ class Page(Shown, Generic[T]):
 
     items: list[T]
     revision: int = Field(description="The store's revision that this page shows: watch with since=REVISION of the first page.")
-    next: str | None = Field(description="page_token of the next page; null: this was the last.")
+    next: str | None = Field(
+        description="page_token of the next page; null: this was the last. A page may be shorter than asked where a filter fits very few of very many."
+    )
 
 
 class Change(Shown, Generic[T]):
