@@ -1,7 +1,9 @@
 """The files of images: `state_dir`/images/<id>.part while one is received, then <id>, complete and never changed again.
 
 A part is locked (flock) by whoever writes it, so that an upload, an import and another server on this machine never mix; the lock ends with its
-process. <id>.part.tag is what the web server called the version (ETag) that the part is of: without it an interrupted download starts over.
+process, and stays with the file when that becomes the content: so whoever finds content that the record does not know yet waits for its maker, or
+is the first after the maker's death. What a record says is to be read again once the lock is held: whoever had it before may have changed it.
+<id>.part.tag is what the web server called the version (ETag) that the part is of: without it an interrupted download starts over.
 """
 
 import asyncio
@@ -14,6 +16,7 @@ from pathlib import Path
 from houyi.base.config import Settings
 from houyi.model.errors import Conflict, Failed, NotFound
 from houyi.model.ids import ImageId
+from houyi.model.image import ImageState
 
 _HASH_BYTES = 4 << 20
 
@@ -48,24 +51,43 @@ def kept(settings: Settings) -> frozenset[ImageId]:
 class Part:
     """A part that is being written, with the digest of what is in it. Open with `Part.open`; always `close` it."""
 
-    def __init__(self, settings: Settings, image_id: ImageId, fd: int) -> None:
+    def __init__(self, settings: Settings, image_id: ImageId, fd: int, *, kept: bool) -> None:
         self._settings = settings
         self._id = image_id
         self._fd = fd
+        self.kept = kept
+        """Whether it is the content already."""
         self._digest = hashlib.sha256()
         self.size = os.fstat(fd).st_size
         self._hashed = 0
 
     @classmethod
     def open(cls, settings: Settings, image_id: ImageId) -> "Part":
-        """:raise Conflict: `image_busy`: somebody is writing it."""
-        fd = os.open(part_path(settings, image_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """The part, made if there is none; or the content, if it was kept already. :raise Conflict: `image_busy`: somebody is writing it."""
+        kept = content_path(settings, image_id).exists()
+        path = content_path(settings, image_id) if kept else part_path(settings, image_id)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if kept else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        part = cls(settings, image_id, fd, kept=kept)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not kept and content_path(settings, image_id).exists():  # its maker has just moved it: what we have is a new, empty one
+                part.drop()
+                raise BlockingIOError
         except BlockingIOError as error:
-            os.close(fd)
+            part.close()
             raise Conflict("image_busy", "the image is being received already: wait for that to end") from error
-        return cls(settings, image_id, fd)
+        return part
+
+    def take_back(self) -> None:
+        """Content that the record knows nothing of (an older store was restored) becomes a part again, to be gone on with."""
+        if self.kept:
+            content_path(self._settings, self._id).replace(part_path(self._settings, self._id))
+            os.fchmod(self._fd, 0o600)
+            locked = self._fd
+            self._fd = os.open(part_path(self._settings, self._id), os.O_RDWR | os.O_CLOEXEC)
+            os.close(locked)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.kept = False
 
     @property
     def tag(self) -> str:
@@ -130,13 +152,18 @@ class Part:
         return os.pread(self._fd, length, offset)
 
     async def keep(self) -> None:
-        """Make it the image's content, durably, in one step."""
+        """Make it the image's content, durably, in one step. :raise NotFound: `image_not_found`: the image was deleted meanwhile."""
         await asyncio.to_thread(self._keep)
 
     def _keep(self) -> None:
         os.fchmod(self._fd, 0o400)
         os.fsync(self._fd)
-        part_path(self._settings, self._id).replace(content_path(self._settings, self._id))
+        if not self.kept:
+            try:
+                part_path(self._settings, self._id).replace(content_path(self._settings, self._id))
+            except FileNotFoundError:
+                raise NotFound("image_not_found", "the image was deleted meanwhile: make another") from None
+            self.kept = True
         self._tag_path.unlink(missing_ok=True)
         directory = os.open(folder(self._settings), os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -144,9 +171,15 @@ class Part:
         finally:
             os.close(directory)
 
+    def leave(self, state: ImageState) -> None:
+        """For who comes too late, now that the record says `state`: what nobody will go on with must not stay behind."""
+        if not self.kept and state in (ImageState.AVAILABLE, ImageState.REFUSED, ImageState.FAILED):
+            self.drop()
+
     def drop(self) -> None:
         """Remove it: it will never be used."""
-        part_path(self._settings, self._id).unlink(missing_ok=True)
+        path = content_path(self._settings, self._id) if self.kept else part_path(self._settings, self._id)
+        path.unlink(missing_ok=True)
         self._tag_path.unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from houyi.control.commands.operation import cancel_operation
 from houyi.control.control import Context, Control
 from houyi.control.downloads import is_public
 from houyi.control.images import open_image
-from houyi.control.intake.image import receive
+from houyi.control.intake.image import go_on, receive
 from houyi.control.reconcilers.images import ImageImports
 from houyi.model.errors import Conflict, HouyiError, NotFound
 from houyi.model.ids import ImageId, OperationId, ProjectId
@@ -144,6 +144,68 @@ async def test_an_upload_that_ended_is_not_begun_again_by_one_that_looked_before
     with pytest.raises(Conflict) as caught:
         await desk.store.apply([set_image_status(image, ImageStatus(state=ImageState.RECEIVING))])
     assert caught.value.code == "image_moved_on"
+
+
+class HeldStore(Store):
+    """Another's store that holds one write, before or after it is done, until `go_on`."""
+
+    def __init__(self, store: Store, number: int, *, after: bool) -> None:
+        self.store, self.left, self.after = store, number, after
+        self.held, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def read(self, view: View[T]) -> T:
+        return await self.store.read(view)
+
+    async def apply(self, mutations: Sequence[Mutation], preconditions: Sequence[Precondition] = ()) -> int:
+        self.left -= 1
+        if not self.left and not self.after:
+            await self._hold()
+        revision = await self.store.apply(mutations, preconditions)
+        if not self.left and self.after:
+            await self._hold()
+        return revision
+
+    async def _hold(self) -> None:
+        self.held.set()
+        await self.go_on.wait()
+
+
+async def test_an_upload_that_is_just_being_written_down_is_left_alone(desk: Control) -> None:
+    """Its content is in its place, and the record still says checking: what a crash leaves looks the same, but for the lock."""
+    image = await new_image(desk)
+    slow = HeldStore(desk.store, 3, after=False)  # receiving, checking, available
+    upload = asyncio.create_task(receive(replace(desk, store=slow), asker(), image.id, 0, len(CONTENT), sent(CONTENT)))
+    await slow.held.wait()
+    assert ((await now(desk, image)).status.state, files(desk)) == (ImageState.CHECKING, {image.id})
+    await ImageImports(desk).once()
+    slow.go_on.set()
+    assert (await upload).status.state is ImageState.AVAILABLE
+    assert files(desk) == {image.id}
+    await go_on(desk, image.id)  # by who has looked before and gets the lock now
+    assert (await now(desk, image)).status.state is ImageState.AVAILABLE
+    assert files(desk) == {image.id}
+
+
+async def test_an_image_deleted_while_it_is_checked_is_gone(desk: Control) -> None:
+    image = await new_image(desk)
+    slow = HeldStore(desk.store, 2, after=True)
+    upload = asyncio.create_task(receive(replace(desk, store=slow), asker(), image.id, 0, len(CONTENT), sent(CONTENT)))
+    await slow.held.wait()
+    await desk.store.apply([mark_image_deleted(image)])
+    await ImageImports(desk).once()
+    slow.go_on.set()
+    with pytest.raises(NotFound) as caught:
+        await upload
+    assert caught.value.code == "image_not_found"
+    assert files(desk) == set()
+
+
+async def test_one_that_cannot_be_settled_holds_up_no_other(desk: Control) -> None:
+    stuck, gone = await new_image(desk), await new_image(desk)
+    await desk.store.apply([set_image_status(stuck, ImageStatus(state=ImageState.RECEIVING)), mark_image_deleted(gone)])
+    (image_files.folder(desk.settings) / f"{stuck.id}.part").mkdir()
+    await ImageImports(desk).once()
+    assert await desk.store.read(all_image_ids) == {stuck.id}
 
 
 class LateStore(Store):
@@ -394,6 +456,36 @@ async def test_a_cancelled_import_stops(desk: Control, web: Web) -> None:
     assert files(desk) == set()
     await imports.close()
     release.set()
+
+
+async def test_an_import_that_cannot_be_written_ends(desk: Control, web: Web) -> None:
+    async def answer(_path: str, _headers: dict[str, str]) -> bytes:
+        return response(CONTENT, ETag='"v1"')
+
+    web.answer = answer
+    image = await new_image(desk, url=f"{web.url}/a")
+    (image_files.folder(desk.settings) / f"{image.id}.part.tag").mkdir()
+    status = await settled(desk, image)
+    assert (status.state, status.error and status.error.code) == (ImageState.FAILED, "image_not_written")
+    (image_files.folder(desk.settings) / f"{image.id}.part.tag").rmdir()
+
+
+async def test_an_import_cut_off_just_before_it_was_written_down(desk: Control) -> None:
+    image = await new_image(desk, url="http://127.0.0.1:1/never-asked-again")
+    for state in (ImageState.RECEIVING, ImageState.CHECKING):
+        await desk.store.apply([set_image_status(image, ImageStatus(state=state))])
+    image_files.content_path(desk.settings, image.id).write_bytes(CONTENT)
+    assert (await settled(desk, image)).state is ImageState.AVAILABLE
+    assert files(desk) == {image.id}
+
+
+async def test_content_that_a_restored_store_does_not_know_is_replaced(desk: Control) -> None:
+    image = await new_image(desk)
+    image_files.content_path(desk.settings, image.id).write_bytes(b"of another time")
+    done = await receive(desk, asker(), image.id, 0, len(CONTENT), sent(CONTENT))
+    assert done.status.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert files(desk) == {image.id}
+    assert image_files.content_path(desk.settings, image.id).read_bytes() == CONTENT
 
 
 async def test_a_restart_in_the_middle_of_an_import(desk: Control, web: Web) -> None:

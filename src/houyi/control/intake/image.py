@@ -52,9 +52,9 @@ async def receive(control: Control, ctx: Context, image_id: ImageId, offset: int
     part = image_files.Part.open(control.settings, image_id)
     try:
         image = await control.store.read(lambda connection: get_image(connection, image_id, ctx.scope))  # another upload may have ended before we had the part
-        if image.status.state not in _BEFORE_RECEIVING:
-            part.drop()
+        part.leave(image.status.state)
         _expect_before_receiving(image)
+        part.take_back()
         if offset == 0 and part.size:
             await part.restart()
         if offset != part.size:
@@ -144,17 +144,19 @@ async def finish(control: Control, image: Image, part: image_files.Part) -> Imag
     return await _set(control, image, available)
 
 
-async def go_on(control: Control, image: Image) -> Image:
-    """After a restart: an upload that was cut off waits again; a check that was cut off is done again."""
-    if image.status.state is ImageState.CHECKING:
-        content = image_files.content_path(control.settings, image.id)
-        if content.exists():  # it ended between the file's move and the record's
-            content.replace(image_files.part_path(control.settings, image.id))
-    part = image_files.Part.open(control.settings, image.id)
+async def go_on(control: Control, image_id: ImageId) -> None:
+    """After a restart: an upload that was cut off waits again; a check that was cut off is done again.
+
+    :raise Conflict: `image_busy`: its upload is alive. :raise Invalid: as `receive`. :raise TooLarge: `image_too_large`.
+    """
+    part = image_files.Part.open(control.settings, image_id)
     try:
+        image = await control.store.read(lambda connection: get_image(connection, image_id, None))
+        part.leave(image.status.state)
         if image.status.state is ImageState.CHECKING:
-            return await finish(control, image, part)
-        return await _set(control, image, replace(image.status, state=ImageState.WAITING, received_bytes=part.size))
+            await finish(control, image, part)
+        elif image.status.state is ImageState.RECEIVING:
+            await _set(control, image, replace(image.status, state=ImageState.WAITING, received_bytes=part.size))
     finally:
         part.close()
 

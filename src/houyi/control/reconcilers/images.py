@@ -15,7 +15,7 @@ from houyi.control.control import Control
 from houyi.control.downloads import download
 from houyi.control.intake.image import fail, finish, forget, go_on, take
 from houyi.control.reconcilers.runner import Reconciler, run_forever
-from houyi.model.errors import Conflict, Failed, Invalid, NotFound, Problem, TooLarge, Unavailable
+from houyi.model.errors import Conflict, Failed, HouyiError, Invalid, NotFound, Problem, TooLarge, Unavailable
 from houyi.model.ids import ImageId
 from houyi.model.image import Image, ImageState
 from houyi.store.journal import open_operations
@@ -47,7 +47,10 @@ class ImageImports:
             _log.info("image_leftover_removed", image_id=image_id)
             image_files.remove(self._control.settings, image_id)
         for image in await self._control.store.read(unsettled_images):
-            await self._settle(image)
+            try:
+                await self._settle(image)
+            except (HouyiError, OSError) as error:  # one that cannot be settled holds up no other
+                _log.warning("image_not_settled", image_id=image.id, error=str(error))
 
     async def _settle(self, image: Image) -> None:
         state = image.status.state
@@ -62,7 +65,7 @@ class ImageImports:
             self._tasks[image.id] = asyncio.create_task(self._import(image.id), name=f"import {image.id}")
         elif not image.spec.url and state in (ImageState.RECEIVING, ImageState.CHECKING):
             with suppress(Conflict, NotFound, Invalid, TooLarge):  # Conflict: its upload is alive; a refusal is written down with the image
-                await go_on(self._control, image)
+                await go_on(self._control, image.id)
 
     async def _wanted(self, image: Image) -> bool:
         """Whether the operation that asked for the import is still open: people cancel an import by cancelling that."""
@@ -104,12 +107,15 @@ async def run_imports(control: Control, holder: str) -> None:
 async def import_from_url(control: Control, image_id: ImageId) -> None:
     """Receive an image from its URL, check it, and write down how it ended. Raises nothing but cancellation; the part then stays."""
     try:
-        image = await control.store.read(lambda connection: get_image(connection, image_id, None))
         part = image_files.Part.open(control.settings, image_id)
-    except (NotFound, Conflict) as error:
-        _log.info("image_not_imported", image_id=image_id, reason=error.code)
+    except (Conflict, OSError) as error:
+        _log.info("image_not_imported", image_id=image_id, reason=str(error))
         return
     try:
+        image = await control.store.read(lambda connection: get_image(connection, image_id, None))
+        part.leave(image.status.state)
+        if image.status.state not in _RESUMED:
+            return  # it was brought to its end before we had the part
         problem = await _run(control, image, part)
         if problem is not None:
             _log.warning("image_import_failed", image_id=image_id, code=problem.code)
@@ -126,6 +132,7 @@ async def _run(control: Control, image: Image, part: image_files.Part) -> Proble
     """None: available, or refused and written down as such."""
     try:
         if image.status.state is not ImageState.CHECKING:
+            part.take_back()
             async with asyncio.timeout(_SECONDS):
                 image = await _receive(control, image, part)
         await finish(control, image, part)
@@ -135,6 +142,8 @@ async def _run(control: Control, image: Image, part: image_files.Part) -> Proble
         return error.problem if error.code.startswith("image_url") else None
     except (Failed, Unavailable) as error:
         return error.problem
+    except OSError as error:
+        return Problem("image_not_written", f"the image could not be written ({error.strerror}): look at the server's disk")
     return None
 
 
