@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from houyi.model.errors import Problem
 from houyi.model.ids import HostId, MigrationId, OperationId, ProjectId, VmId
-from houyi.model.vm import DesiredVm
+from houyi.model.vm import DesiredVm, MigrationPolicy
 
 
 class MigrationKind(StrEnum):
@@ -25,19 +25,6 @@ class MigrationKind(StrEnum):
     """The guest (running, or paused by its user) moves with its memory."""
     COLD = "cold"
     """A stopped VM: only its disk moves."""
-
-
-class MigrationPolicy(StrEnum):
-    """What the user wants of moves of a VM, in words; `planning.migration` turns them into knobs."""
-
-    AUTO = "auto"
-    """As gentle as it can be and still converge."""
-    GENTLE = "gentle"
-    """Never slow the guest down, never post-copy: rather do not move."""
-    FAST = "fast"
-    """As soon as possible: all the bandwidth, throttling at once when it does not converge."""
-    NEVER = "never"
-    """The VM does not move while it runs."""
 
 
 class MigrationState(StrEnum):
@@ -73,6 +60,8 @@ NEXT: Mapping[MigrationState, frozenset[MigrationState]] = {
 """A move outside it is a bug. Note what is missing: FINISHING never goes back, and ABORTING never forward."""
 
 ENDED = frozenset({_M.DONE, _M.FAILED, _M.CANCELLED})
+HOLDS = frozenset({_M.PREPARING, _M.MOVING, _M.UNKNOWN})
+"""Where the VM is on its way and takes no verbs; after that it has a home again, which may still be tidied up after."""
 
 
 class End(StrEnum):

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from houyi.model.errors import Problem
-from houyi.model.ids import HostId, ImageId, NetworkId, ProjectId, VmId
+from houyi.model.ids import HostId, ImageId, MigrationId, NetworkId, ProjectId, VmId
 
 
 class Power(StrEnum):
@@ -44,6 +44,19 @@ class RestartPolicy(StrEnum):
     ON_FAILURE = "on-failure"
     """Start again after a crash only."""
     NEVER = "never"
+
+
+class MigrationPolicy(StrEnum):
+    """What the user wants of moves of a VM, in words; `planning.migration` turns them into knobs."""
+
+    AUTO = "auto"
+    """As gentle as it can be and still converge."""
+    GENTLE = "gentle"
+    """Never slow the guest down, never post-copy: rather do not move."""
+    FAST = "fast"
+    """As soon as possible: all the bandwidth, throttling at once when it does not converge."""
+    NEVER = "never"
+    """The VM does not move while it runs."""
 
 
 class Firmware(StrEnum):
@@ -161,6 +174,11 @@ class VmSpec:
     cpu_model: str = ""
     """A libvirt CPU model name; empty: the host's default for its accelerator, never host-passthrough."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    migration_policy: MigrationPolicy = MigrationPolicy.AUTO
+    downtime_ms_max: int = 300
+    """For how long the guest may stand still when it moves; 300 ms is QEMU's own default."""
+    postcopy: bool = False
+    """Whether post-copy may be used when it moves: a guest whose two halves cannot meet again is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +254,8 @@ class Vm:
     observed: ObservedVm | None
     host_heard: bool
     """Whether its host is connected (or was, within the lease)."""
+    migration_id: MigrationId | None = None
+    """The move that holds it: until that has ended one way or the other, it takes no verbs."""
     created_at: float
     revision: int
 

@@ -90,8 +90,13 @@ def anticipated(vm: Vm) -> EffectiveState:
     return effective(vm)
 
 
+_MIGRATING = Answer(Verdict.REFUSE, "vm_migrating", "the VM is being moved to another host: wait for its end, or cancel it (`houyi migration list`)")
+
+
 def may(verb: Verb, vm: Vm) -> Answer:
     """The answer to `verb` now. A state that came about against the wish is no 'already so': the wish has still to be written down."""
+    if vm.migration_id is not None:
+        return _MIGRATING
     answer = TABLE[verb][anticipated(vm)]
     if answer.verdict is Verdict.ALREADY and verb in _WISH and vm.desired.power is not _WISH[verb]:
         return ACCEPT

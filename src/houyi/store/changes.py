@@ -57,10 +57,19 @@ def forget_changes(keep: int) -> Mutation:
 
 
 def forget_history(events_before: float, idempotency_before: float) -> Mutation:
-    """Drop events, ended operations, idempotency records and dead join tokens that are older."""
+    """Drop events, ended operations and moves, idempotency records and dead join tokens that are older."""
 
     def write(connection: Connection, _revision: int) -> None:
         connection.execute(delete(tables.event).where(tables.event.c.created_at < events_before))
+        ended = select(tables.migration_course.c.migration_id).where(tables.migration_course.c.ended)
+        old = select(tables.migration.c.id).where(tables.migration.c.id.in_(ended), tables.migration.c.created_at < events_before)
+        for table in (tables.migration_observed, tables.migration_course):
+            connection.execute(delete(table).where(table.c.migration_id.in_(old)))
+        connection.execute(
+            delete(tables.migration).where(
+                tables.migration.c.created_at < events_before, tables.migration.c.id.not_in(select(tables.migration_course.c.migration_id))
+            )
+        )
         connection.execute(delete(tables.operation).where(tables.operation.c.ended, tables.operation.c.created_at < events_before))
         connection.execute(delete(tables.idempotency).where(tables.idempotency.c.created_at < idempotency_before))
         connection.execute(delete(tables.join_token).where(tables.join_token.c.expires_at < events_before))

@@ -1,4 +1,7 @@
-"""Claims join a VM to a host and hold its resources there. A claim is checked again inside its own transaction, so it may lose."""
+"""Claims join a VM to a host and hold its resources there. A claim is checked again inside its own transaction, so it may lose.
+
+A VM has one for its home (the claim's id is the VM's) and, while it moves, one for the place where it lands (the migration's id).
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,7 +9,8 @@ from dataclasses import replace
 from sqlalchemy import Connection, func, insert, select, update
 
 from houyi.model.errors import NoCapacity, NotFound, Stale
-from houyi.model.ids import HostId, VmId
+from houyi.model.ids import HostId
+from houyi.model.migration import Migration
 from houyi.model.resources import Amounts, missing
 from houyi.model.vm import DesiredVm
 from houyi.store import tables
@@ -15,20 +19,20 @@ from houyi.store.mutation import Mutation
 from houyi.store.rows.write import drop
 
 
-def claimed_on(connection: Connection, host_id: HostId, without: VmId | None = None) -> dict[str, int]:
-    """What the VMs of a host have claimed, by resource class."""
+def claimed_on(connection: Connection, host_id: HostId, without: str | None = None) -> dict[str, int]:
+    """What is claimed on a host, by resource class. :param without: a claim that does not count."""
     query = (
         select(tables.claim_amount.c.resource, func.sum(tables.claim_amount.c.amount))
-        .join(tables.claim, tables.claim.c.vm_id == tables.claim_amount.c.vm_id)
+        .join(tables.claim, tables.claim.c.id == tables.claim_amount.c.claim_id)
         .where(tables.claim.c.host_id == host_id)
         .group_by(tables.claim_amount.c.resource)
     )
     if without is not None:
-        query = query.where(tables.claim.c.vm_id != without)
+        query = query.where(tables.claim.c.id != without)
     return {resource: int(amount) for resource, amount in connection.execute(query)}
 
 
-def _check_room(connection: Connection, host_id: HostId, amounts: Amounts, limits: Amounts, without: VmId | None) -> None:
+def _check_room(connection: Connection, host_id: HostId, amounts: Amounts, limits: Amounts, without: str | None) -> None:
     taken = claimed_on(connection, host_id, without)
     left = {name: limit - taken.get(name, 0) for name, limit in limits.items()}
     short = missing(amounts, left)
@@ -49,7 +53,7 @@ def claim_host(vm: DesiredVm, host_id: HostId, amounts: Amounts, limits: Amounts
         host = connection.execute(select(tables.host.c.cordoned).where(tables.host.c.id == host_id)).first()
         if row is None or host is None:
             raise NotFound("vm_not_found" if row is None else "host_not_found", "it was deleted meanwhile")
-        if connection.execute(select(tables.claim.c.vm_id).where(tables.claim.c.vm_id == vm.id)).first() is not None:
+        if connection.execute(select(tables.claim.c.id).where(tables.claim.c.id == vm.id)).first() is not None:
             raise Stale("placed_already", "another server has placed this VM")
         desired = load(row.doc, DesiredVm)
         if desired.generation != vm.generation:
@@ -58,7 +62,7 @@ def claim_host(vm: DesiredVm, host_id: HostId, amounts: Amounts, limits: Amounts
             raise Stale("host_cordoned", "the host was cordoned meanwhile: look again")
         _check_room(connection, host_id, amounts, limits, None)
         epoch = desired.epoch + 1
-        connection.execute(insert(tables.claim).values(vm_id=vm.id, host_id=host_id, epoch=epoch, created_at=at, revision=revision))
+        connection.execute(insert(tables.claim).values(id=vm.id, vm_id=vm.id, host_id=host_id, epoch=epoch, created_at=at, revision=revision))
         _put_amounts(connection, vm.id, amounts)
         connection.execute(update(tables.vm).where(tables.vm.c.id == vm.id).values(doc=dump(replace(desired, epoch=epoch)), revision=revision))
 
@@ -91,17 +95,76 @@ def settle_claim(vm: DesiredVm, amounts: Amounts) -> Mutation:
     return Mutation("vm", vm.id, vm.project_id, write)
 
 
-def _amounts_of(connection: Connection, vm_id: VmId) -> dict[str, int]:
+def claim_landing(migration: Migration, amounts: Amounts, limits: Amounts, at: float) -> Mutation:
+    """Hold the room that a VM needs where a migration takes it.
+
+    :param limits: what may be claimed on the destination in all, overcommit included.
+    :raise NoCapacity: the room went to somebody else. :raise NotFound: `host_not_found`. :raise Stale: `host_cordoned`, `vm_moved`: it is not at its source.
+    """
+
+    def write(connection: Connection, revision: int) -> None:
+        host = connection.execute(select(tables.host.c.cordoned).where(tables.host.c.id == migration.destination_id)).first()
+        if host is None:
+            raise NotFound("host_not_found", "the destination was removed meanwhile")
+        if host.cordoned:
+            raise Stale("host_cordoned", "the destination was cordoned meanwhile: look again")
+        home = connection.execute(select(tables.claim.c.host_id).where(tables.claim.c.id == migration.vm_id)).scalar_one_or_none()
+        if home != migration.source_id:
+            raise Stale("vm_moved", "the VM has another home by now: look again")
+        _check_room(connection, migration.destination_id, amounts, limits, None)
+        values = {"vm_id": migration.vm_id, "host_id": migration.destination_id, "epoch": migration.epoch, "created_at": at, "revision": revision}
+        connection.execute(insert(tables.claim).values(id=migration.id, **values))
+        _put_amounts(connection, migration.id, amounts)
+
+    return Mutation("vm", migration.vm_id, migration.project_id, write)
+
+
+def settle_landing(migration: Migration) -> Mutation:
+    """The VM's home becomes where it landed, at the landing's epoch. What it claimed at its old home is free.
+
+    :raise NotFound: `vm_not_found`: its record is gone. :raise Stale: `landing_gone`: it was settled or given back already.
+    """
+
+    def write(connection: Connection, revision: int) -> None:
+        landing = connection.execute(select(tables.claim.c.epoch).where(tables.claim.c.id == migration.id)).first()
+        row = connection.execute(select(tables.vm.c.doc).where(tables.vm.c.id == migration.vm_id)).first()
+        if row is None:
+            raise NotFound("vm_not_found", "the VM was deleted meanwhile")
+        if landing is None:
+            raise Stale("landing_gone", "the move was settled or given up already: look again")
+        amounts = _amounts_of(connection, migration.id)
+        drop(connection, tables.claim_amount, {"claim_id": migration.id})
+        drop(connection, tables.claim, {"id": migration.id})
+        home = {"host_id": migration.destination_id, "epoch": landing.epoch, "revision": revision}
+        connection.execute(update(tables.claim).where(tables.claim.c.id == migration.vm_id).values(**home))
+        _set_amounts(connection, migration.vm_id, amounts)
+        desired = replace(load(row.doc, DesiredVm), epoch=landing.epoch)
+        connection.execute(update(tables.vm).where(tables.vm.c.id == migration.vm_id).values(doc=dump(desired), revision=revision))
+
+    return Mutation("vm", migration.vm_id, migration.project_id, write)
+
+
+def drop_landing(migration: Migration) -> Mutation:
+    """Give back the room at the destination; there is none to give back: nothing."""
+
+    def write(connection: Connection, _revision: int) -> None:
+        drop(connection, tables.claim_amount, {"claim_id": migration.id})
+        drop(connection, tables.claim, {"id": migration.id})
+
+    return Mutation("vm", migration.vm_id, migration.project_id, write)
+
+
+def _amounts_of(connection: Connection, claim_id: str) -> dict[str, int]:
     table = tables.claim_amount
-    return {row.resource: row.amount for row in connection.execute(select(table.c.resource, table.c.amount).where(table.c.vm_id == vm_id))}
+    return {row.resource: row.amount for row in connection.execute(select(table.c.resource, table.c.amount).where(table.c.claim_id == claim_id))}
 
 
-def _set_amounts(connection: Connection, vm_id: VmId, amounts: Mapping[str, int]) -> None:
-    drop(connection, tables.claim_amount, {"vm_id": vm_id})
-    _put_amounts(connection, vm_id, amounts)
+def _set_amounts(connection: Connection, claim_id: str, amounts: Mapping[str, int]) -> None:
+    drop(connection, tables.claim_amount, {"claim_id": claim_id})
+    _put_amounts(connection, claim_id, amounts)
 
 
-def _put_amounts(connection: Connection, vm_id: VmId, amounts: Mapping[str, int]) -> None:
-    rows = [{"vm_id": vm_id, "resource": name, "amount": amount} for name, amount in amounts.items()]
+def _put_amounts(connection: Connection, claim_id: str, amounts: Mapping[str, int]) -> None:
+    rows = [{"claim_id": claim_id, "resource": name, "amount": amount} for name, amount in amounts.items()]
     if rows:
         connection.execute(insert(tables.claim_amount), rows)

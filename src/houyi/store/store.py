@@ -392,6 +392,8 @@ def _explain(error: IntegrityError) -> Conflict:
         return Conflict("mac_taken", "that MAC is taken: try again, another one is chosen")
     if "address" in text:
         return Conflict("address_taken", "that address is taken on this network: choose another, or leave the choice to the platform")
+    if "migration_course" in text:
+        return Conflict("vm_migrating", "the VM is on a move already, or what is left of one is still being removed: see `houyi migration list`")
     if "name" in text:
         return Conflict("name_taken", "that name is taken: choose another")
     return Conflict("conflict", f"a constraint of the store refused it: {text}")

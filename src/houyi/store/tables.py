@@ -165,21 +165,64 @@ nic = Table(
 claim = Table(
     "claim",
     metadata,
-    Column("vm_id", Text, ForeignKey("vm.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("vm_id", Text, ForeignKey("vm.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("host_id", Text, ForeignKey("host.id"), nullable=False, index=True),
     Column("epoch", BigInteger, nullable=False),
     _created(),
     _revision(),
 )
+"""`id`: the VM's own for its home; a migration's for the place where its VM is to land. Room is what both have left."""
 
 claim_amount = Table(
     "claim_amount",
     metadata,
-    Column("vm_id", Text, ForeignKey("claim.vm_id", ondelete="CASCADE"), primary_key=True),
+    Column("claim_id", Text, ForeignKey("claim.id", ondelete="CASCADE"), primary_key=True),
     Column("resource", Text, primary_key=True),
     Column("amount", BigInteger, nullable=False),
 )
 """One row a resource class: a new kind of device needs no new table."""
+
+migration = Table(
+    "migration",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("vm_id", Text, nullable=False, index=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("doc", Text, nullable=False),
+    _created(),
+    _revision(),
+    Index("ix_migration_age", "created_at", "id"),
+)
+"""What was asked. It outlives its VM: predictions learn from it."""
+
+migration_course = Table(
+    "migration_course",
+    metadata,
+    Column("migration_id", Text, ForeignKey("migration.id", ondelete="CASCADE"), primary_key=True),
+    Column("vm_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("ended", Boolean, nullable=False),
+    Column("doc", Text, nullable=False),
+    _revision(),
+)
+Index(
+    "uq_migration_course_open",
+    migration_course.c.vm_id,
+    unique=True,
+    sqlite_where=~migration_course.c.ended,
+    postgresql_where=~migration_course.c.ended,
+)
+
+migration_observed = Table(
+    "migration_observed",
+    metadata,
+    Column("migration_id", Text, ForeignKey("migration.id", ondelete="CASCADE"), primary_key=True),
+    Column("host_id", Text, primary_key=True),
+    Column("doc", Text, nullable=False),
+    _revision(),
+)
 
 vm_observed = Table(
     "vm_observed",

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from houyi.model.errors import Problem
-from houyi.model.migration import MigrationPolicy, MoveMode, Outcome, Terms
+from houyi.model.migration import MoveMode, Outcome, Terms
+from houyi.model.vm import MigrationPolicy
 from houyi.planning.migration.forecast import CHANNELS, CORRECTION_MAX, SETUP_SECONDS, Correction, Line, Measured, chosen, correction, forecast, precopy
 from houyi.planning.migration.steer import begin
 from unit.planning.qemu_model import Guest

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from houyi.model.errors import Problem
-from houyi.model.migration import Figures, Knobs, MigrationPolicy, Terms
+from houyi.model.migration import Figures, Knobs, Terms
+from houyi.model.vm import MigrationPolicy
 from houyi.planning.migration.steer import LADDERS, Steered, begin, may_throttle, steer
 from unit.planning.qemu_model import Guest
 

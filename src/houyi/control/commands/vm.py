@@ -65,7 +65,10 @@ async def delete_vm(control: Control, ctx: Context, reference: str, *, expected:
         _expect(vm, expected)
         if vm.protected and not vm.desired.deleted:
             raise Conflict("vm_protected", f"VM {vm.desired.name!r} is protected from deletion: `houyi vm unprotect {vm.desired.name}` first")
-        already = may(Verb.DELETE, vm).verdict is Verdict.ALREADY
+        answer = may(Verb.DELETE, vm)
+        if answer.verdict is Verdict.REFUSE:
+            raise Conflict(answer.code, f"cannot delete VM {vm.desired.name!r}: {answer.detail}")
+        already = answer.verdict is Verdict.ALREADY
         desired = replace(vm.desired, deleted=True, generation=vm.desired.generation + 1)
         operation = new_operation(control, ctx, "vm.delete", vm.desired.id, project_id=vm.desired.project_id, generation=desired.generation)
         mutations = [insert_operation(operation), *remembered(control, ctx, operation)]

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from houyi.model.errors import Problem
-from houyi.model.migration import Forecast, MigrationPolicy, MoveMode, Outcome, Terms
+from houyi.model.migration import Forecast, MoveMode, Outcome, Terms
+from houyi.model.vm import MigrationPolicy
 from houyi.planning.migration.steer import FIRST_DOWNTIME_SHARE
 
 ROUNDS_MAX = 30

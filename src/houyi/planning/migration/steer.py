@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from houyi.model.errors import Problem
-from houyi.model.migration import Figures, Knobs, MigrationPolicy, Terms
+from houyi.model.migration import Figures, Knobs, Terms
+from houyi.model.vm import MigrationPolicy
 
 SHRINKS = 0.8
 """A round that begins with more than this share of the least that ever remained has not helped: at this pace five times as much has still to be sent.

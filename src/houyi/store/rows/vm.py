@@ -1,6 +1,6 @@
 """Mutations of VMs. Desired state (`vm`, `nic`) is written by commands and placement, observed state by intake."""
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from houyi.model.errors import NotFound, Stale
 from houyi.model.ids import HostId, ProjectId, VmId
@@ -46,10 +46,11 @@ def update_vm(desired: DesiredVm, protected: bool) -> Mutation:
 
 
 def remove_vm(vm_id: VmId, project_id: ProjectId) -> Mutation:
-    """The record, its addresses, its claim and what was observed: when nothing of the VM is left anywhere."""
+    """The record, its addresses, its claims and what was observed: when nothing of the VM is left anywhere."""
 
     def write(connection: Connection, _revision: int) -> None:
-        drop(connection, tables.claim_amount, {"vm_id": vm_id})
+        claims = select(tables.claim.c.id).where(tables.claim.c.vm_id == vm_id).scalar_subquery()
+        connection.execute(delete(tables.claim_amount).where(tables.claim_amount.c.claim_id.in_(claims)))
         drop(connection, tables.claim, {"vm_id": vm_id})
         drop(connection, tables.nic, {"vm_id": vm_id})
         drop(connection, tables.vm_observed, {"vm_id": vm_id})
@@ -62,7 +63,7 @@ def put_observed(host_id: HostId, project_id: ProjectId, observed: ObservedVm) -
     """What the host says. :raise Stale: `observation_old`: its epoch is not the claim's, or the host does not hold the claim."""
 
     def write(connection: Connection, revision: int) -> None:
-        claim = connection.execute(select(tables.claim.c.host_id, tables.claim.c.epoch).where(tables.claim.c.vm_id == observed.id)).first()
+        claim = connection.execute(select(tables.claim.c.host_id, tables.claim.c.epoch).where(tables.claim.c.id == observed.id)).first()
         if claim is None or claim.host_id != host_id or claim.epoch != observed.epoch:
             raise Stale("observation_old", f"host {host_id} reported VM {observed.id} at epoch {observed.epoch}, which it does not hold")
         put(connection, tables.vm_observed, {"vm_id": observed.id}, {"host_id": host_id, "doc": dump(observed), "revision": revision})

@@ -9,12 +9,14 @@ from houyi.model.errors import NotFound
 from houyi.model.host import Host, HostFacts, HostLoad
 from houyi.model.ids import HostId, ImageId, NetworkId
 from houyi.model.image import DesiredImage, ImageSpec, ImageState, ImageStatus
+from houyi.model.migration import DesiredMove
 from houyi.model.names import is_id
 from houyi.model.network import DesiredNetwork, NetworkSpec, Reservation
 from houyi.model.vm import DesiredVm
 from houyi.store import tables
 from houyi.store.docs import load
 from houyi.store.store import newest_revision
+from houyi.store.views.migration import landing_vms, moves_of
 from houyi.store.views.page import Ask, Page, cut, paged
 
 
@@ -29,7 +31,7 @@ def _claimed(connection: Connection, host_ids: list[str]) -> Mapping[str, dict[s
     claim, amount = tables.claim, tables.claim_amount
     query = (
         select(claim.c.host_id, amount.c.resource, func.sum(amount.c.amount))
-        .join(amount, amount.c.vm_id == claim.c.vm_id)
+        .join(amount, amount.c.claim_id == claim.c.id)
         .where(claim.c.host_id.in_(host_ids))
         .group_by(claim.c.host_id, amount.c.resource)
     )
@@ -98,18 +100,23 @@ class DesiredOfHost:
     vms: tuple[DesiredVm, ...]
     networks: tuple[DesiredNetwork, ...]
     images: tuple[DesiredImage, ...]
+    moves: tuple[DesiredMove, ...]
 
 
 def desired_of(connection: Connection, host_id: HostId) -> DesiredOfHost:
-    """What the host is to have: its VMs (those to be deleted too), the networks they are on with their reservations, the images they start from."""
+    """What the host is to have: its VMs (those to be deleted too), the networks they are on with their reservations, the images they start from,
+    and the moves that it is an end of (networks and images of VMs that are to land are there before the VM is)."""
     vm, claim = tables.vm, tables.claim
-    rows = connection.execute(select(vm.c.doc).join(claim, claim.c.vm_id == vm.c.id).where(claim.c.host_id == host_id).order_by(vm.c.created_at, vm.c.id))
+    rows = connection.execute(select(vm.c.doc).join(claim, claim.c.id == vm.c.id).where(claim.c.host_id == host_id).order_by(vm.c.created_at, vm.c.id))
     vms = tuple(load(row.doc, DesiredVm) for row in rows)
+    moves = moves_of(connection, host_id)
+    here = (*vms, *landing_vms(moves))
     return DesiredOfHost(
         revision=newest_revision(connection),
         vms=vms,
-        networks=_networks(connection, vms),
-        images=_images(connection, frozenset(one.spec.image_id for one in vms if not one.deleted)),
+        networks=_networks(connection, here),
+        images=_images(connection, frozenset(one.spec.image_id for one in here if not one.deleted)),
+        moves=moves,
     )
 
 

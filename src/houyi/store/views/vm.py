@@ -2,26 +2,32 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, and_, select
 
 from houyi.model.errors import NotFound
-from houyi.model.ids import HostId, ProjectId, VmId
+from houyi.model.ids import HostId, MigrationId, ProjectId, VmId
+from houyi.model.migration import HOLDS
 from houyi.model.names import is_id
 from houyi.model.vm import DesiredVm, ObservedVm, Vm
 from houyi.store import tables
-from houyi.store.changes import changes_since
+from houyi.store.changes import Change, changes_since
 from houyi.store.docs import load
 from houyi.store.store import newest_revision
+from houyi.store.views.migration import ends_of
 from houyi.store.views.page import Ask, Page, cut, paged
+
+_HOLDS = sorted(state.value for state in HOLDS)
 
 
 def _query() -> Select[tuple[object, ...]]:
-    vm, claim, observed, host = tables.vm, tables.claim, tables.vm_observed, tables.host_observed
+    vm, claim, observed, host, course = tables.vm, tables.claim, tables.vm_observed, tables.host_observed, tables.migration_course
+    held = and_(course.c.vm_id == vm.c.id, ~course.c.ended, course.c.state.in_(_HOLDS))
     return (
-        select(vm, claim.c.host_id, observed.c.doc.label("observed_doc"), host.c.connected)
-        .outerjoin(claim, claim.c.vm_id == vm.c.id)
+        select(vm, claim.c.host_id, observed.c.doc.label("observed_doc"), host.c.connected, course.c.migration_id)
+        .outerjoin(claim, claim.c.id == vm.c.id)
         .outerjoin(observed, observed.c.vm_id == vm.c.id)
         .outerjoin(host, host.c.host_id == claim.c.host_id)
+        .outerjoin(course, held)
     )
 
 
@@ -32,6 +38,7 @@ def _vm(row: Row[tuple[object, ...]]) -> Vm:
         host_id=HostId(row.host_id) if row.host_id else None,
         observed=load(row.observed_doc, ObservedVm) if row.observed_doc else None,
         host_heard=bool(row.connected),
+        migration_id=MigrationId(row.migration_id) if row.migration_id else None,
         created_at=row.created_at,
         revision=row.revision,
     )
@@ -85,8 +92,16 @@ def all_vms(connection: Connection, project_id: ProjectId | None = None) -> Sequ
 
 def host_of(connection: Connection, vm_id: VmId) -> HostId | None:
     """Which host holds the claim."""
-    found = connection.execute(select(tables.claim.c.host_id).where(tables.claim.c.vm_id == vm_id)).scalar_one_or_none()
+    found = connection.execute(select(tables.claim.c.host_id).where(tables.claim.c.id == vm_id)).scalar_one_or_none()
     return HostId(found) if found else None
+
+
+def _hosts_of(connection: Connection, change: Change) -> frozenset[HostId]:
+    """Whom a change concerns; nobody in particular: any."""
+    if change.kind == "vm":
+        host_id = host_of(connection, VmId(change.id))
+        return frozenset() if host_id is None else frozenset({host_id})
+    return ends_of(connection, change.id) if change.kind == "migration" else frozenset()
 
 
 def hosts_of_changes(connection: Connection, since: int, newest: int) -> tuple[int, frozenset[HostId] | None]:
@@ -94,12 +109,12 @@ def hosts_of_changes(connection: Connection, since: int, newest: int) -> tuple[i
 
     :raise Stale: `watch_too_old`.
     """
-    changes = changes_since(connection, since, ("vm", "network", "image"), None)
+    changes = changes_since(connection, since, ("vm", "network", "image", "migration"), None)
     last = changes[-1].revision if changes else newest
     hosts: set[HostId] = set()
     for change in changes:
-        host_id = host_of(connection, VmId(change.id)) if change.kind == "vm" else None
-        if host_id is None:
+        found = _hosts_of(connection, change)
+        if not found:
             return last, None
-        hosts.add(host_id)
+        hosts |= found
     return last, frozenset(hosts)
