@@ -65,6 +65,7 @@ class AgentSettings(_Section):
     tcg_tb_size_mib: int = Field(64, ge=8, description="Translation cache of a VM under TCG.")
     metrics_host: str = Field("127.0.0.1", description="Address of the agent's /metrics.")
     metrics_port: Port = Field(7482, description="TCP port of the agent's /metrics; 0 chooses a free one.")
+    memory_mib: int = Field(0, ge=0, description="Memory that this host offers, what the platform reserves of it included; 0: all that the machine has.")
     qemu_user: str = Field("", description="User that owns disk files; empty: whom libvirt runs QEMU as.")
     nat_cidr: str = Field("10.80.0.0/24", description="IPv4 network of the built-in NAT network when it is first made.")
 
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     state_dir: Path = Field(Path("/var/lib/houyi"), description="Everything that must survive: database, keys, images, disks, ledger.")
     run_dir: Path = Field(Path("/run/houyi"), description="Sockets and pid files; may vanish at reboot.")
     log_dir: Path = Field(Path("/var/log/houyi"), description="Logs of processes started in the background.")
+    lab_dir: Path = Field(Path("/var/lib/houyi-labs"), description="Labs that `houyi lab up` makes, a folder each.")
     server: ServerSettings = Field(default_factory=ServerSettings, description="The control plane.")
     agent: AgentSettings = Field(default_factory=AgentSettings, description="The process on each host.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logs.")

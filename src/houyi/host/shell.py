@@ -13,6 +13,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from houyi.model.errors import Failed
 
@@ -153,6 +154,14 @@ def start(argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = Non
     finally:
         os.close(output)
     return Started(pid)
+
+
+def become(argv: Sequence[str]) -> NoReturn:
+    """Be that program from now on, with our terminal, environment and working directory. :raise Failed: `program_missing`."""
+    try:
+        os.execvp(argv[0], list(argv))  # noqa: S606 - no shell is what we want
+    except OSError as error:
+        raise Failed("program_missing", f"{argv[0]} could not be started ({error.strerror}): install it or correct PATH") from error
 
 
 def _as_user(user: str) -> list[str]:

@@ -91,17 +91,28 @@ async def wait_end(known: Known, seconds: float | None = None) -> bool:
 
 async def end(known: Known, seconds: float) -> None:
     """Ask it to end, and after `seconds` make it. Returns when it is gone."""
-    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
-        try:
-            descriptor = os.pidfd_open(known.pid)
-        except ProcessLookupError:
-            return
-        try:
-            if look_up(known.pid) != known:
-                return
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, number)
-        finally:
-            os.close(descriptor)
-        if await wait_end(known, patience):
-            return
+    if not send(known, signal.SIGTERM) or await wait_end(known, seconds):
+        return
+    await kill(known)
+
+
+async def kill(known: Known) -> None:
+    """Make it end. Returns when it is gone, or after 5 s: the kernel may hold it up."""
+    if send(known, signal.SIGKILL):
+        await wait_end(known, 5.0)
+
+
+def send(known: Known, number: signal.Signals) -> bool:
+    """Send a signal to this very process; False: it is gone."""
+    try:
+        descriptor = os.pidfd_open(known.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if look_up(known.pid) != known:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, number)
+        return True
+    finally:
+        os.close(descriptor)

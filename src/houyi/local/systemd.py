@@ -19,7 +19,7 @@ MARK = "# Made by `houyi up`"
 _RUNNING = Path("/run/systemd/system")
 """There if and only if systemd is the machine's first process; see sd_booted(3)."""
 _SETTING_NAMES = ("HOUYI_CONFIG", "HOUYI_STATE_DIR", "HOUYI_RUN_DIR", "HOUYI_LOG_DIR")
-_SETTING_SECTIONS = ("HOUYI_SERVER__", "HOUYI_AGENT__", "HOUYI_LOG__")
+SETTING_SECTIONS = ("HOUYI_SERVER__", "HOUYI_AGENT__", "HOUYI_LOG__")
 _SECONDS = 90.0
 """More than DefaultTimeoutStartSec is never waited for; stopping takes TimeoutStopSec at most."""
 
@@ -34,7 +34,7 @@ def units(settings: Settings, commands: Mapping[str, Sequence[str]], environment
 
     Of `environment` only settings are taken over: they hold no secrets, as a token for the CLI would be.
     """
-    taken = {name: value for name, value in sorted(environment.items()) if name in _SETTING_NAMES or name.startswith(_SETTING_SECTIONS)}
+    taken = given_settings(environment)
     folders = (settings.state_dir, settings.run_dir, settings.log_dir)
     words = {
         "documentation": str(Path(__file__).resolve().parent),
@@ -47,6 +47,11 @@ def units(settings: Settings, commands: Mapping[str, Sequence[str]], environment
         name: Template((folder / name).read_text()).substitute(words, command=" ".join(quoted(word, dollar=True) for word in argv))
         for name, argv in commands.items()
     }
+
+
+def given_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that set settings; not those of the CLI, which may hold a token."""
+    return {name: value for name, value in sorted(environment.items()) if name in _SETTING_NAMES or name.startswith(SETTING_SECTIONS)}
 
 
 def quoted(word: str, *, dollar: bool = False) -> str:

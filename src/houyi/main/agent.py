@@ -55,7 +55,9 @@ async def take_host_down(settings: Settings, tell: Callable[[str], None], *, pur
 
 
 async def _open(settings: Settings, probe: AcceleratorProbe) -> Ports:
-    return await open_ports(settings, SystemClock(), lambda: probe.accelerator, lambda facts: RealProbe(probe, settings.state_dir, facts))
+    return await open_ports(
+        settings, SystemClock(), lambda: probe.accelerator, lambda facts: RealProbe(probe, settings.state_dir, facts, memory_mib=settings.agent.memory_mib)
+    )
 
 
 def _short_name() -> str:

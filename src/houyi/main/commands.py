@@ -17,6 +17,7 @@ from houyi.cli.app import build_app
 from houyi.cli.output import Format, note, write_data
 from houyi.cli.run import run_app
 from houyi.cli.session import OPTIONS, Options
+from houyi.main import lab
 
 Output = Annotated[Format, Parameter(name=("--output", "-o"), help="table for people; json or yaml for programs.")]
 
@@ -33,6 +34,7 @@ def whole_app() -> App:
     for command in (server, agent, up, down, doctor):
         app.command(command)
     app["image"].command(build, name="build")
+    app.command(lab.app)
     return app
 
 

@@ -46,11 +46,13 @@ async def choose_accelerator(forced: str, seconds: float) -> AcceleratorProbe:
 
 
 class RealProbe:
-    def __init__(self, accelerator: AcceleratorProbe, state_dir: Path, libvirt: Hypervisor, files: MachineFiles | None = None) -> None:
+    def __init__(self, accelerator: AcceleratorProbe, state_dir: Path, libvirt: Hypervisor, files: MachineFiles | None = None, memory_mib: int = 0) -> None:
+        """`memory_mib`: what the host offers, 0 for all."""
         self._accelerator = accelerator
         self._state_dir = state_dir
         self._libvirt = libvirt
         self._files = files or MachineFiles()
+        self._memory_mib = min(memory_mib or self._files.memory_mib(), self._files.memory_mib())
 
     async def facts(self) -> HostFacts:
         """:raise Unavailable: libvirt is away."""
@@ -67,7 +69,7 @@ class RealProbe:
             kernel=platform.release(),
             cpu_model=cpu_model,
             cpus=files.cpus(),
-            memory_mib=files.memory_mib(),
+            memory_mib=self._memory_mib,
             disk_gib=size,
             numa_nodes=files.numa_nodes(),
             hugepages=files.hugepages(),
@@ -88,7 +90,7 @@ class RealProbe:
                 connected = False
         return HostLoad(
             vms_running=running,
-            memory_free_mib=self._files.memory_free_mib(),
+            memory_free_mib=min(self._files.memory_free_mib(), self._memory_mib),
             disk_free_gib=free,
             load1=self._files.load1(),
             libvirt_connected=connected,
