@@ -9,9 +9,15 @@ from houyi.control.commands.vm import delete_vm, pause_vm, reboot_vm, resume_vm,
 from houyi.model.errors import Conflict, Failed, NoCapacity, NotFound
 from houyi.model.host import HostState, effective_host
 from houyi.model.operation import OperationState
-from houyi.model.vm import EffectiveState, StopMode, VmState
+from houyi.model.vm import EffectiveState, Power, StopMode, VmState
+from houyi.planning.spec import LABELS_MAX, SSH_KEYS_BYTES_MAX, USER_DATA_BYTES_MAX, check_spec
+from houyi.store.claims import claim_host
+from houyi.store.rows.vm import insert_vm
 from houyi.store.views.event import list_events
+from houyi.store.views.host import desired_of
 from houyi.store.views.page import EVERYTHING
+from houyi.wire.agents import MAX_DESIRED_BYTES, MAX_MESSAGE_BYTES, Desired, encode
+from made import a_vm, an_image
 from sim.whole import Platform
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +49,29 @@ async def test_a_life(both: Platform) -> None:
     events = (await both.server.store.read(lambda c: list_events(c, None, EVERYTHING, target_id=vm_id))).items
     kinds = {event.kind for event in events}
     assert {"vm.create", "vm.placed", "vm.state", "vm.deleted"} <= kinds
+
+
+async def test_a_host_full_of_the_largest_vms_still_hears(platform: Platform) -> None:
+    """Whoever fills user-data and keys to their limits must not cut off the host for everybody else."""
+    host = await platform.add_host("one")
+    image = await platform.add_image()
+    first = await platform.running("first")
+    await host.kill()
+    spec = {"user_data": "x" * USER_DATA_BYTES_MAX, "ssh_keys": ("k" * SSH_KEYS_BYTES_MAX,)}
+    vms = [a_vm(image, f"large-{number}", project_id=platform.ctx.project_id, power=Power.STOPPED, spec=spec) for number in range(140)]
+    await platform.server.store.apply([insert_vm(vm, False, 1.0) for vm in vms])
+    await platform.server.store.apply([claim_host(vm, host.host_id, {}, {}, 1.0) for vm in vms])
+    desired = await platform.server.store.read(lambda c: desired_of(c, host.host_id))
+    assert len(encode(Desired(revision=1, vms=desired.vms, networks=desired.networks, images=desired.images))) > MAX_MESSAGE_BYTES
+    host.start()
+    await platform.done(await reboot_vm(platform.control, platform.ctx, first))
+
+
+def test_a_thousand_of_the_largest_vms_fit_one_message() -> None:
+    labels = {f"{number:02}".ljust(63, "k"): "é" * 255 for number in range(LABELS_MAX)}
+    vm = a_vm(an_image(), spec={"user_data": "é" * (USER_DATA_BYTES_MAX // 2), "ssh_keys": ("k" * SSH_KEYS_BYTES_MAX,), "labels": labels})
+    check_spec(vm.spec)
+    assert len(encode(Desired(revision=1, vms=(vm,), networks=(), images=()))) * 1000 < MAX_DESIRED_BYTES
 
 
 async def test_an_outage_of_the_server_stops_no_guest(both: Platform) -> None:

@@ -16,6 +16,8 @@ NICS_MAX = 8
 """Root ports that the machine has for NICs."""
 USER_DATA_BYTES_MAX = 64 << 10
 """Larger seeds belong behind an #include; every host keeps its VMs' user-data in memory."""
+SSH_KEYS_BYTES_MAX = 64 << 10
+"""Of one VM together, 80 keys of the largest usual kind: they travel with every snapshot of its host."""
 LABELS_MAX = 64
 
 _CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -23,7 +25,7 @@ _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 
 
 def check_spec(spec: VmSpec) -> None:
-    """:raise Invalid: `vcpus_invalid`, `memory_invalid`, `disk_invalid`, `nics_invalid`, `cpu_model_invalid`, `labels_invalid`. :raise TooLarge: `user_data_too_large`."""
+    """:raise Invalid: `vcpus_invalid`, `memory_invalid`, `disk_invalid`, `nics_invalid`, `cpu_model_invalid`, `labels_invalid`. :raise TooLarge: `user_data_too_large`, `ssh_keys_too_large`."""
     if not 1 <= spec.vcpus <= VCPUS_MAX:
         raise Invalid("vcpus_invalid", f"vcpus must be between 1 and {VCPUS_MAX}, not {spec.vcpus}")
     if not MEMORY_MIB_MIN <= spec.memory_mib <= MEMORY_MIB_MAX:
@@ -38,6 +40,10 @@ def check_spec(spec: VmSpec) -> None:
         raise Invalid("cpu_model_invalid", "name a CPU model: a VM with the host's own CPU could not move to another host")
     if len(spec.user_data.encode()) > USER_DATA_BYTES_MAX:
         raise TooLarge("user_data_too_large", f"user-data is limited to {USER_DATA_BYTES_MAX} bytes: put the rest behind an #include")
+    if sum(len(key.encode()) for key in spec.ssh_keys) > SSH_KEYS_BYTES_MAX:
+        raise TooLarge(
+            "ssh_keys_too_large", f"the SSH keys of a VM are limited to {SSH_KEYS_BYTES_MAX} bytes together: let a program on the guest fetch the rest"
+        )
     check_labels(spec.labels)
 
 

@@ -30,7 +30,10 @@ WINDOW = 256 << 10
 PIECE_BYTES = 64 << 10
 """Largest piece of a stream in one message: keeps other messages of the link moving."""
 MAX_MESSAGE_BYTES = 16 << 20
-"""A snapshot of 1,000 VMs is about 1 MiB; a message beyond this is refused by the websocket layer."""
+"""What a host may say at once: a report of 1,000 VMs is about 1 MiB. The websocket layer refuses more."""
+MAX_DESIRED_BYTES = 256 << 20
+"""What the server may say at once: a snapshot of 1,000 VMs is about 1 MiB, and 150 MiB when each has as much user-data, keys and labels as it may
+(planning.spec). A host whose snapshot were refused would hear nothing any more, of no VM."""
 
 
 class Message(msgspec.Struct, tag=True, frozen=True, kw_only=True):

@@ -7,7 +7,17 @@ import pytest
 from houyi.model.errors import HouyiError, TooLarge
 from houyi.model.ids import NetworkId
 from houyi.model.vm import NicSpec, VmSpec
-from houyi.planning.spec import DISK_GIB_MAX, LABELS_MAX, MEMORY_MIB_MAX, MEMORY_MIB_MIN, NICS_MAX, USER_DATA_BYTES_MAX, VCPUS_MAX, check_spec
+from houyi.planning.spec import (
+    DISK_GIB_MAX,
+    LABELS_MAX,
+    MEMORY_MIB_MAX,
+    MEMORY_MIB_MIN,
+    NICS_MAX,
+    SSH_KEYS_BYTES_MAX,
+    USER_DATA_BYTES_MAX,
+    VCPUS_MAX,
+    check_spec,
+)
 from made import an_image
 
 NIC = NicSpec(network_id=NetworkId("n"))
@@ -28,6 +38,7 @@ def spec(**values: Any) -> VmSpec:
         {"nics": (NIC,) * NICS_MAX},
         {"cpu_model": "Skylake-Server-v5"},
         {"user_data": "x" * USER_DATA_BYTES_MAX},
+        {"ssh_keys": ("k" * (SSH_KEYS_BYTES_MAX // 2),) * 2},
         {"labels": {f"k{number}": "" for number in range(LABELS_MAX)}},
         {"labels": {"example.org/role": "Datenbank für alles"}},
     ],
@@ -51,6 +62,7 @@ def test_good(values: dict[str, Any]) -> None:
         ("cpu_model_invalid", {"cpu_model": "</model>"}),
         ("user_data_too_large", {"user_data": "x" * (USER_DATA_BYTES_MAX + 1)}),
         ("user_data_too_large", {"user_data": "ä" * (USER_DATA_BYTES_MAX // 2 + 1)}),
+        ("ssh_keys_too_large", {"ssh_keys": ("k" * (SSH_KEYS_BYTES_MAX // 2 + 1),) * 2}),
         ("labels_invalid", {"labels": {f"k{number}": "" for number in range(LABELS_MAX + 1)}}),
         ("labels_invalid", {"labels": {"": "v"}}),
         ("labels_invalid", {"labels": {"-k": "v"}}),
@@ -64,4 +76,4 @@ def test_bad(code: str, values: dict[str, Any]) -> None:
     with pytest.raises(HouyiError) as caught:
         check_spec(spec(**values))
     assert caught.value.code == code
-    assert isinstance(caught.value, TooLarge) == (code == "user_data_too_large")
+    assert isinstance(caught.value, TooLarge) == code.endswith("_too_large")
