@@ -5,14 +5,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from houyi.model.host import Accelerator, AcceleratorProbe, HostFacts, HostLoad
-from houyi.model.ids import HostId, ImageId, NetworkId, OperationId, ProjectId, VmId
+from houyi.model.ids import HostId, ImageId, MigrationId, NetworkId, OperationId, ProjectId, VmId
 from houyi.model.image import DiskFormat, Image, ImageSpec, ImageState, ImageStatus
+from houyi.model.migration import Migration, MigrationCourse, MigrationKind, MigrationSpec, Terms
 from houyi.model.network import Network, NetworkKind, NetworkSpec
 from houyi.model.operation import Operation
 from houyi.model.project import Project
 from houyi.model.vm import DesiredNic, DesiredVm, ObservedVm, Power, VmSpec, VmState
+from houyi.store.migration_docs import Asked
+from houyi.store.mutation import Mutation
 from houyi.store.rows.host import insert_host, put_host_facts
 from houyi.store.rows.image import insert_image
+from houyi.store.rows.migration import insert_migration
 from houyi.store.rows.network import insert_network
 from houyi.store.rows.project import insert_project
 from houyi.store.store import Store
@@ -75,6 +79,34 @@ def an_operation(project_id: ProjectId = MINE, **values: Any) -> Operation:
         created_at=values.pop("created_at", 1.0),
         **values,
     )
+
+
+def a_migration(vm: DesiredVm, source: HostId, destination: HostId, **values: Any) -> Migration:
+    """One that has just been asked for."""
+    return Migration(
+        id=MigrationId(new_id()),
+        project_id=vm.project_id,
+        vm_id=vm.id,
+        vm_name=vm.name,
+        source_id=source,
+        destination_id=destination,
+        epoch=vm.epoch + 1,
+        operation_id=OperationId(new_id()),
+        spec=values.pop("spec", MigrationSpec(kind=MigrationKind.LIVE, terms=Terms())),
+        course=values.pop("course", MigrationCourse()),
+        forecast=None,
+        source=None,
+        destination=None,
+        source_heard=True,
+        destination_heard=True,
+        created_at=values.pop("created_at", 9.0),
+        revision=0,
+        **values,
+    )
+
+
+def insert_move(one: Migration, vm: DesiredVm) -> Mutation:
+    return insert_migration(one, Asked(vm=vm, source_id=one.source_id, destination_id=one.destination_id, operation_id=one.operation_id, spec=one.spec))
 
 
 def facts(*, cpus: int = 4, memory_mib: int = 8192, disk_gib: int = 100, **values: Any) -> HostFacts:

@@ -7,21 +7,20 @@ import sqlalchemy as sa
 from alembic import command
 
 from houyi.model.errors import Conflict, NoCapacity, NotFound, Stale
-from houyi.model.ids import HostId, MigrationId, OperationId
-from houyi.model.migration import End, Landing, Migration, MigrationCourse, MigrationKind, MigrationSpec, MigrationState, ObservedMove, Order, Presence, Terms
+from houyi.model.ids import HostId
+from houyi.model.migration import End, Landing, Migration, MigrationState, ObservedMove, Order, Presence
 from houyi.model.vm import DesiredVm
 from houyi.store.claims import claim_host, claim_landing, claimed_on, drop_landing, settle_landing
 from houyi.store.courses import move_course
 from houyi.store.migrate import alembic_config
-from houyi.store.migration_docs import Asked
 from houyi.store.rows.host import set_host_connected, update_host
-from houyi.store.rows.migration import insert_migration, put_observed_move, update_migration
+from houyi.store.rows.migration import put_observed_move, update_migration
 from houyi.store.rows.vm import insert_vm, remove_vm
 from houyi.store.store import Store
 from houyi.store.views.host import desired_of
 from houyi.store.views.migration import get_migration, newest_epoch, open_migration_of, open_migrations
 from houyi.store.views.vm import get_vm, hosts_of_changes
-from made import a_nic, a_vm, new_id, put_host, put_image, put_network, put_projects
+from made import a_migration, a_nic, a_vm, insert_move, put_host, put_image, put_network, put_projects
 
 ROOM = {"vcpu": 4, "memory_mib": 1000}
 SMALL = {"vcpu": 1, "memory_mib": 300}
@@ -38,37 +37,10 @@ async def placed(store: Store) -> tuple[DesiredVm, HostId, HostId]:
     return (await store.read(lambda c: get_vm(c, vm.id, None))).desired, home, other
 
 
-def a_migration(vm: DesiredVm, source: HostId, destination: HostId, **values: object) -> Migration:
-    return Migration(
-        id=MigrationId(new_id()),
-        project_id=vm.project_id,
-        vm_id=vm.id,
-        vm_name=vm.name,
-        source_id=source,
-        destination_id=destination,
-        epoch=vm.epoch + 1,
-        operation_id=OperationId("o"),
-        spec=MigrationSpec(kind=MigrationKind.LIVE, terms=Terms()),
-        course=MigrationCourse(),
-        forecast=None,
-        source=None,
-        destination=None,
-        source_heard=True,
-        destination_heard=True,
-        created_at=9.0,
-        revision=0,
-        **values,  # type: ignore[arg-type]
-    )
-
-
-def asked(one: Migration, vm: DesiredVm):  # type: ignore[no-untyped-def]
-    return insert_migration(one, Asked(vm=vm, source_id=one.source_id, destination_id=one.destination_id, operation_id=one.operation_id, spec=one.spec))
-
-
 async def begun(store: Store) -> tuple[Migration, DesiredVm]:
     vm, home, other = await placed(store)
     one = a_migration(vm, home, other)
-    await store.apply([asked(one, vm), claim_landing(one, SMALL, ROOM, 9.0)])
+    await store.apply([insert_move(one, vm), claim_landing(one, SMALL, ROOM, 9.0)])
     return await store.read(lambda c: get_migration(c, one.id, None)), vm
 
 
@@ -90,7 +62,7 @@ async def test_room_is_what_homes_and_landings_leave(store: Store) -> None:
     vm, home, other = await placed(store)
     one = a_migration(vm, home, other)
     with pytest.raises(NoCapacity):
-        await store.apply([asked(one, vm), claim_landing(one, SMALL, {"vcpu": 0, "memory_mib": 1000}, 9.0)])
+        await store.apply([insert_move(one, vm), claim_landing(one, SMALL, {"vcpu": 0, "memory_mib": 1000}, 9.0)])
     assert await store.read(open_migrations) == []
 
 
@@ -113,10 +85,10 @@ async def test_a_second_move_of_the_vm_is_refused_until_the_first_has_ended(stor
     one, vm = await begun(store)
     second = a_migration(vm, one.source_id, one.destination_id)
     with pytest.raises(Conflict) as refused:
-        await store.apply([asked(second, vm)])
+        await store.apply([insert_move(second, vm)])
     assert refused.value.code == "vm_migrating"
     await on_course(store, one, MigrationState.CANCELLED, {})
-    await store.apply([asked(second, vm)])
+    await store.apply([insert_move(second, vm)])
     assert (await store.read(lambda c: open_migration_of(c, vm.id))).id == second.id  # type: ignore[union-attr]
     assert await store.read(lambda c: newest_epoch(c, vm.id)) == 2
 
@@ -193,7 +165,7 @@ async def test_no_landing_on_a_cordoned_host_or_away_from_another_home(store: St
         if code == "host_cordoned":
             await store.apply([update_host(other, cordoned=True, labels={})])
         with pytest.raises(Stale) as refused:
-            await store.apply([asked(one, vm), claim_landing(one, SMALL, ROOM, 9.0)])
+            await store.apply([insert_move(one, vm), claim_landing(one, SMALL, ROOM, 9.0)])
         assert refused.value.code == code
 
 

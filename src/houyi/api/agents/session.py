@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import websockets
 
@@ -47,6 +48,8 @@ HAPPENINGS_MAX = 1000
 """In one report; more would be an agent gone wild."""
 VMS_MAX = 10_000
 """In one report: ten times what a host can hold."""
+MOVES_MAX = 1000
+"""In one report: two are under way at a host, and what is left of earlier ones is removed within a minute."""
 DETAIL_MAX = 500
 """Characters of a happening's detail that are kept."""
 IMAGE_READS_AT_ONCE = 4
@@ -158,12 +161,12 @@ class Session:
                 raise Invalid("link_protocol", f"{type(message).__name__} has no place on the link")
 
     async def _take_report(self, report: Report) -> None:
-        if len(report.events) > HAPPENINGS_MAX or len(report.vms) + len(report.gone) > VMS_MAX:
-            raise Invalid("link_protocol", f"more than {HAPPENINGS_MAX} happenings or {VMS_MAX} VMs in one report")
+        if len(report.events) > HAPPENINGS_MAX or len(report.vms) + len(report.gone) > VMS_MAX or len(report.moves) > MOVES_MAX:
+            raise Invalid("link_protocol", f"more than {HAPPENINGS_MAX} happenings, {VMS_MAX} VMs or {MOVES_MAX} moves in one report")
         if not all(_KIND.fullmatch(one.kind) for one in report.events):
             raise Invalid("link_protocol", "a happening's kind is a short word")
         happened = [Happened(one.vm_id, one.kind, one.detail[:DETAIL_MAX]) for one in report.events]
-        taken = await take_report(self._control, self.host_id, self._instance, report.serial, report.load, report.vms, report.gone, happened)
+        taken = await take_report(self._control, self.host_id, self._instance, report.serial, report.load, report.vms, report.gone, happened, report.moves)
         if not taken:
             raise Conflict("link_replaced", "a newer instance of this host's agent has reported: two agents run with one certificate")
 
@@ -205,9 +208,9 @@ class Session:
     async def _push_once(self) -> None:
         desired = await self._control.store.read(lambda c: desired_of(c, self.host_id))
         before = self._sent
-        if before is not None and (before.vms, before.networks, before.images) == (desired.vms, desired.networks, desired.images):
+        if before is not None and replace(before, revision=desired.revision) == desired:
             return
         self._sent = desired
         self._vms = frozenset(vm.id for vm in desired.vms)
         self._images = frozenset(image.id for image in desired.images)
-        await self.send(Desired(revision=desired.revision, vms=desired.vms, networks=desired.networks, images=desired.images))
+        await self.send(Desired(revision=desired.revision, vms=desired.vms, networks=desired.networks, images=desired.images, moves=desired.moves))

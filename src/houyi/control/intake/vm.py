@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from houyi.base.log import get_log
 from houyi.control.control import Control, again, new_event
 from houyi.control.intake.host import host_context, load_mutations
+from houyi.control.intake.migration import move_mutations
 from houyi.model.errors import Stale
 from houyi.model.host import HostLoad
 from houyi.model.ids import HostId, VmId
+from houyi.model.migration import ObservedMove
 from houyi.model.vm import ObservedVm, StateReason, Vm
 from houyi.store.mutation import Mutation
 from houyi.store.rows.host import expect_report
@@ -41,13 +43,16 @@ async def take_report(
     vms: Sequence[ObservedVm],
     gone: Sequence[VmId],
     happened: Sequence[Happened],
+    moves: Sequence[ObservedMove] = (),
 ) -> bool:
     """Believe a report as far as it may be believed, in one transaction; False: it was older than what is known and nothing of it was taken."""
 
     async def attempt() -> bool:
-        mutations = await load_mutations(control, host_id, instance, serial, load, force=bool(vms or gone or happened))
+        moved = await move_mutations(control, host_id, moves)
+        mutations = await load_mutations(control, host_id, instance, serial, load, force=bool(vms or gone or happened or moved))
         if mutations is None:
             return False
+        mutations += moved
         ids = {observed.id for observed in vms} | set(gone) | {one.vm_id for one in happened}
         known = await control.store.read(lambda c: vms_by_id(c, ids)) if ids else {}
         held = {vm_id: vm for vm_id, vm in known.items() if vm.host_id == host_id}
@@ -72,6 +77,8 @@ async def take_report(
     if vms or gone or happened:
         control.hints.poke("operations")
         control.hints.poke("placement")
+    if moves:
+        control.hints.poke("migrations")
     return taken
 
 

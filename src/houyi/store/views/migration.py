@@ -1,6 +1,6 @@
 """Reads of moves: their four records joined; and what a host is told of those that it is an end of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection, Row, Select, func, select
@@ -70,6 +70,14 @@ def get_migration(connection: Connection, migration_id: str, project_id: Project
     if row is None:
         raise NotFound("migration_not_found", f"there is no migration {migration_id!r}: see `houyi migration list`")
     return _migrations(connection, [row])[0]
+
+
+def migrations_by_id(connection: Connection, migration_ids: Iterable[str], project_id: ProjectId | None = None) -> dict[str, Migration]:
+    """Those of them that are there, and that the project may see (None: every project)."""
+    query = _query().where(tables.migration.c.id.in_(list(migration_ids)))
+    if project_id is not None:
+        query = query.where(tables.migration.c.project_id == project_id)
+    return {one.id: one for one in _migrations(connection, list(connection.execute(query)))}
 
 
 def list_migrations(connection: Connection, project_id: ProjectId | None, ask: Ask, *, vm_id: str | None = None, open_only: bool = False) -> Page[Migration]:

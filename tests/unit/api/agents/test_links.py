@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from houyi.agent.identity import Identity
 from houyi.api.agents.links import Links, guarded
-from houyi.api.agents.session import HAPPENINGS_MAX, IMAGE_ASKS_MAX, VMS_MAX
+from houyi.api.agents.session import HAPPENINGS_MAX, IMAGE_ASKS_MAX, MOVES_MAX, VMS_MAX
 from houyi.api.agents.streams import STREAMS_MAX
 from houyi.base.clock import SystemClock
 from houyi.base.config import Settings
@@ -31,11 +31,13 @@ from houyi.control.reconcilers.placement import place_vms
 from houyi.host.sim import sim_facts
 from houyi.model.errors import Conflict, HouyiError, Problem, Unavailable
 from houyi.model.host import HostLoad
-from houyi.model.ids import HostId, ImageId, VmId
+from houyi.model.ids import HostId, ImageId, MigrationId, VmId
 from houyi.model.image import ImageSpec
 from houyi.model.join_token import JoinTokenText
+from houyi.model.migration import End, Landing, MigrationState, ObservedMove, Order, Presence
 from houyi.model.token import Role
 from houyi.model.vm import ObservedVm, VmState
+from houyi.store.courses import move_course
 from houyi.store.store import Store
 from houyi.store.views.event import list_events
 from houyi.store.views.host import get_host
@@ -66,6 +68,7 @@ from houyi.wire.agents import (
     decode_down,
     encode,
 )
+from made import a_migration, insert_move
 from sim.wires import Wire
 from stores import NewUrl
 
@@ -73,6 +76,8 @@ pytestmark = pytest.mark.anyio
 
 CONTENT = bytes(510) + b"\x55\xaa" + bytes(4096)
 LOAD = HostLoad(vms_running=0, memory_free_mib=1024, disk_free_gib=10, load1=0.0, libvirt_connected=True)
+
+MOVE = ObservedMove(id=MigrationId("m"), end=End.SOURCE, presence=Presence.NONE, order=Order.MOVE, over=True)
 
 
 @dataclass
@@ -254,6 +259,7 @@ async def test_a_console_goes_to_the_host_that_has_the_vm_or_nowhere(door: Door)
         (RenewAsk(csr_pem="nonsense"), "csr_invalid"),
         (Report(serial=1, load=LOAD, gone=(VmId("v"),) * (VMS_MAX + 1)), "link_protocol"),
         (Report(serial=1, load=LOAD, events=(Happening(vm_id=VmId("v"), kind="x", detail="", at=0.0),) * (HAPPENINGS_MAX + 1)), "link_protocol"),
+        (Report(serial=1, load=LOAD, moves=(MOVE,) * (MOVES_MAX + 1)), "link_protocol"),
         (Report(serial=1, load=LOAD, events=(Happening(vm_id=VmId("v"), kind="vm.deleted; drop", detail="", at=0.0),)), "link_protocol"),
         (Report(serial=0, load=LOAD), "link_replaced"),
     ],
@@ -349,6 +355,30 @@ async def test_what_is_wished_is_told_once(door: Door) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
             await door.peer_a.hear(Desired)  # a report changes the feed, but nothing of what is wished
+
+
+async def test_both_ends_of_a_move_are_told_their_parts(door: Door) -> None:
+    store = door.control.store
+    peer_b = await door.link(door.b)
+    await peer_b.hear(Desired)
+    vm = (await store.read(lambda c: get_vm(c, door.vm_id, None))).desired
+    one = a_migration(vm, door.a, door.b)
+    orders = {End.SOURCE: Order.STAND_BY, End.DESTINATION: Order.PREPARE}
+    await store.apply([insert_move(one, vm)])
+    await store.apply([move_course(one, replace(one.course, state=MigrationState.PREPARING, orders=orders))])
+    at_source, at_destination = await door.peer_a.hear(Desired), await peer_b.hear(Desired)
+    assert isinstance(at_source, Desired)
+    assert isinstance(at_destination, Desired)
+    assert [(move.end, move.order, move.peer, move.landing) for move in at_source.moves] == [(End.SOURCE, Order.STAND_BY, door.b, None)]
+    assert [(move.end, move.order, move.peer) for move in at_destination.moves] == [(End.DESTINATION, Order.PREPARE, door.a)]
+    assert (at_destination.vms, [image.id for image in at_destination.images]) == ((), [door.image_id]), "the image is needed before the VM is here"
+    assert at_destination.moves[0].vm.epoch == vm.epoch + 1
+    landing = Landing(address="192.0.2.2", port=9, tls_name="b.hosts.houyi")
+    ready = ObservedMove(id=one.id, end=End.DESTINATION, presence=Presence.INCOMING, order=Order.PREPARE, ready=True, landing=landing)
+    await peer_b.say(Report(serial=1, load=LOAD, moves=(ready,)))
+    at_source = await door.peer_a.hear(Desired)
+    assert isinstance(at_source, Desired)
+    assert at_source.moves[0].landing == landing
 
 
 # Consoles
