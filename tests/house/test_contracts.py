@@ -59,6 +59,7 @@ PLANTS = (
     ("claims", "control.commands.image", "import houyi.store.claims"),
     ("claims", "api.v1", "import houyi.store.claims"),
     ("journal", "api.v1", "import houyi.store.journal"),
+    ("courses", "control.commands.migration", "import houyi.store.courses"),
     ("host-parts", "host.domxml", "import houyi.host.disk"),
     ("host-parts", "host.net", "import houyi.host.probe"),
 )

@@ -38,6 +38,9 @@ class ServerSettings(_Section):
     reconcile_seconds: float = Field(2.0, gt=0, description="Period of every reconciler; hints only make it sooner.")
     vcpu_overcommit: float = Field(4.0, gt=0, description="vCPUs that may be claimed per CPU of a host.")
     memory_overcommit: float = Field(1.0, gt=0, description="Memory that may be claimed per MiB of a host (after memory_reserved_mib).")
+    migration_encryption: str = Field(
+        "tls", pattern="^(tls|none)$", description="Whether moves of VMs between hosts are encrypted; 'none' sends guests' memory in the clear."
+    )
     disk_overcommit: float = Field(2.0, gt=0, description="Disk that may be claimed per GiB of a host: disks are thin.")
     memory_reserved_mib: int = Field(512, ge=0, description="Memory of every host that is never given to VMs.")
     max_body_bytes: int = Field(1 << 20, gt=0, description="Largest body of an API request, image uploads excepted.")

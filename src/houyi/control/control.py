@@ -81,6 +81,10 @@ class Context:
         return None if self.role is Role.ADMIN else self.project_id
 
 
+PLATFORM = Context(actor="platform", project_id=ProjectId(""), role=Role.ADMIN)
+"""Who acts where nobody asked: reconcilers and workflows."""
+
+
 def remembered(control: Control, ctx: Context, result: Any) -> list[Mutation]:
     """The mutation that remembers this answer (a dataclass with a `revision`), if the request carries an Idempotency-Key."""
     asked = ctx.idempotency

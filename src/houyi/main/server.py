@@ -19,12 +19,11 @@ from houyi.base.log import get_log
 from houyi.base.secret_file import write_secret
 from houyi.control.ca import Authority
 from houyi.control.commands.join_token import create_join_token
-from houyi.control.control import Control
+from houyi.control.control import PLATFORM, Control
 from houyi.control.first_start import first_start
 from houyi.control.images import open_image
 from houyi.control.reconcilers.all import RECONCILERS
 from houyi.control.reconcilers.images import run_imports
-from houyi.control.reconcilers.placement import PLATFORM
 from houyi.control.reconcilers.runner import run_forever
 from houyi.model.errors import Invalid
 from houyi.model.ids import ImageId

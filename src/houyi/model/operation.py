@@ -27,6 +27,9 @@ NEXT: Mapping[OperationState, frozenset[OperationState]] = {
     OperationState.CANCELLED: frozenset(),
 }
 
+MIGRATE = "vm.migrate"
+"""The verb whose operation is moved on by the workflow of moves, not by the VM's generation."""
+
 ENDED = frozenset({OperationState.DONE, OperationState.FAILED, OperationState.CANCELLED})
 
 

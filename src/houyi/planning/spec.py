@@ -19,13 +19,15 @@ USER_DATA_BYTES_MAX = 64 << 10
 SSH_KEYS_BYTES_MAX = 64 << 10
 """Of one VM together, 80 keys of the largest usual kind: they travel with every snapshot of its host."""
 LABELS_MAX = 64
+DOWNTIME_MS = range(20, 60_001)
+"""Below, no move ends on any network; above, nobody would call it live."""
 
 _CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 
 
 def check_spec(spec: VmSpec) -> None:
-    """:raise Invalid: `vcpus_invalid`, `memory_invalid`, `disk_invalid`, `nics_invalid`, `cpu_model_invalid`, `labels_invalid`. :raise TooLarge: `user_data_too_large`, `ssh_keys_too_large`."""
+    """:raise Invalid: `vcpus_invalid`, `memory_invalid`, `disk_invalid`, `nics_invalid`, `cpu_model_invalid`, `labels_invalid`, `downtime_invalid`. :raise TooLarge: `user_data_too_large`, `ssh_keys_too_large`."""
     if not 1 <= spec.vcpus <= VCPUS_MAX:
         raise Invalid("vcpus_invalid", f"vcpus must be between 1 and {VCPUS_MAX}, not {spec.vcpus}")
     if not MEMORY_MIB_MIN <= spec.memory_mib <= MEMORY_MIB_MAX:
@@ -44,7 +46,14 @@ def check_spec(spec: VmSpec) -> None:
         raise TooLarge(
             "ssh_keys_too_large", f"the SSH keys of a VM are limited to {SSH_KEYS_BYTES_MAX} bytes together: let a program on the guest fetch the rest"
         )
+    check_downtime(spec.downtime_ms_max)
     check_labels(spec.labels)
+
+
+def check_downtime(downtime_ms_max: int) -> None:
+    """:raise Invalid: `downtime_invalid`."""
+    if downtime_ms_max not in DOWNTIME_MS:
+        raise Invalid("downtime_invalid", f"downtime_ms_max must be between {DOWNTIME_MS.start} and {DOWNTIME_MS.stop - 1}, not {downtime_ms_max}")
 
 
 def check_labels(labels: Mapping[str, str]) -> None:

@@ -32,6 +32,11 @@ def claimed_on(connection: Connection, host_id: HostId, without: str | None = No
     return {resource: int(amount) for resource, amount in connection.execute(query)}
 
 
+def claimed_by(connection: Connection, claim_id: str) -> dict[str, int]:
+    """What one claim holds; nothing when there is none."""
+    return _amounts_of(connection, claim_id)
+
+
 def _check_room(connection: Connection, host_id: HostId, amounts: Amounts, limits: Amounts, without: str | None) -> None:
     taken = claimed_on(connection, host_id, without)
     left = {name: limit - taken.get(name, 0) for name, limit in limits.items()}

@@ -2,20 +2,24 @@
 
 from dataclasses import replace
 
+from houyi.control.commands.migration import cancel_migration_of
 from houyi.control.control import Context, Control, remembered
 from houyi.model.errors import Conflict
-from houyi.model.operation import ENDED, Operation, OperationState
+from houyi.model.operation import ENDED, MIGRATE, Operation, OperationState
 from houyi.store.journal import move_operation
 from houyi.store.views.operation import get_operation
 
 
 async def cancel_operation(control: Control, ctx: Context, operation_id: str) -> Operation:
-    """:raise Conflict: `operation_ended`, `not_cancellable`."""
+    """At once, or as soon as it can be: the operation of a move ends with the move. :raise Conflict: `operation_ended`, `not_cancellable`."""
     operation = await control.store.read(lambda c: get_operation(c, operation_id, ctx.scope))
     if operation.state in ENDED:
         raise Conflict("operation_ended", f"the operation is {operation.state.value} already")
     if not operation.cancellable:
         raise Conflict("not_cancellable", f"a {operation.verb} cannot be cancelled: ask for the opposite instead (stop, delete)")
+    if operation.verb == MIGRATE:
+        await cancel_migration_of(control, ctx, operation)
+        return await control.store.read(lambda c: get_operation(c, operation.id, ctx.scope))
     ended = replace(operation, state=OperationState.CANCELLED, ended_at=control.clock.now(), stage="cancelled")
     revision = await control.store.apply([move_operation(ended), *remembered(control, ctx, ended)])
     control.hints.poke("images")

@@ -8,7 +8,7 @@ from houyi.control.placements import host_limits
 from houyi.model.errors import Conflict, Invalid, Stale
 from houyi.model.names import check_name
 from houyi.model.operation import Operation
-from houyi.model.vm import DesiredVm, EffectiveState, Firmware, Power, RestartPolicy, StopMode, Vm, effective
+from houyi.model.vm import DesiredVm, EffectiveState, Firmware, MigrationPolicy, Power, RestartPolicy, StopMode, Vm, effective
 from houyi.planning.placement.filters import amounts
 from houyi.planning.spec import check_spec
 from houyi.planning.verbs import Verb, Verdict, may
@@ -97,6 +97,9 @@ class VmChanges:
     firmware: Firmware | None = None
     video: bool | None = None
     cpu_model: str | None = None
+    migration_policy: MigrationPolicy | None = None
+    downtime_ms_max: int | None = None
+    postcopy: bool | None = None
 
 
 async def update_vm_desired(control: Control, ctx: Context, reference: str, changes: VmChanges, *, expected: int | None = None) -> Vm:
@@ -124,12 +127,15 @@ async def update_vm_desired(control: Control, ctx: Context, reference: str, chan
     return await again(attempt, codes=() if expected is not None else ("revision_mismatch",))
 
 
+_SPEC = (
+    *("labels", "restart_policy", "vcpus", "memory_mib", "user_data", "firmware", "video", "cpu_model"),
+    *("migration_policy", "downtime_ms_max", "postcopy"),
+)
+"""What of a VM's spec may change."""
+
+
 def _changed(desired: DesiredVm, changes: VmChanges) -> DesiredVm:
-    spec_values = {
-        name: getattr(changes, name)
-        for name in ("labels", "restart_policy", "vcpus", "memory_mib", "user_data", "firmware", "video", "cpu_model")
-        if getattr(changes, name) is not None
-    }
+    spec_values = {name: getattr(changes, name) for name in _SPEC if getattr(changes, name) is not None}
     spec = replace(desired.spec, **spec_values)
     check_spec(spec)
     name = desired.name if changes.name is None else check_name(changes.name)

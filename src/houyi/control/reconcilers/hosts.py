@@ -3,8 +3,7 @@
 from contextlib import suppress
 from functools import partial
 
-from houyi.control.control import Control, new_event
-from houyi.control.reconcilers.placement import PLATFORM
+from houyi.control.control import PLATFORM, Control, new_event
 from houyi.model.errors import Stale
 from houyi.store.mutation import touch
 from houyi.store.rows.host import expect_silent, set_host_connected

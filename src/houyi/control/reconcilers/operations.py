@@ -1,4 +1,4 @@
-"""Goal: every operation on a VM shows how far it is, and ends when its generation is in force, has failed for good, or its VM is gone."""
+"""Goal: every operation on a VM (but its moves: workflows/migrate_vm.py) shows how far it is, and ends when its generation is in force, has failed for good, or its VM is gone."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from houyi.control.control import Control
 from houyi.control.placements import choose_host
 from houyi.model.errors import Conflict, NotFound
 from houyi.model.host import Host
-from houyi.model.operation import ENDED, Operation, OperationState
+from houyi.model.operation import ENDED, MIGRATE, Operation, OperationState
 from houyi.model.vm import Vm
 from houyi.planning.operations import Progress, progress_of
 from houyi.store.journal import move_operation
@@ -26,7 +26,7 @@ async def move_operations(control: Control) -> None:
     waiting = any(vm.host_id is None for vm in vms.values())
     hosts = (await control.store.read(lambda c: list_hosts(c, EVERYTHING))).items if waiting else ()
     moves = []
-    for operation in operations:
+    for operation in (one for one in operations if one.verb != MIGRATE):
         vm = vms.get(operation.target_id)
         blocked_on = "" if vm is None or vm.host_id is not None or vm.desired.deleted else _why_not(control, vm, hosts)
         moved = _moved(operation, progress_of(operation, vm, blocked_on), control.clock.now())

@@ -1,11 +1,9 @@
 """Goal: every VM that has no host gets one as soon as one can take it; one that is to be deleted before it had a host just goes."""
 
 from houyi.base.log import get_log
-from houyi.control.control import Context, Control, new_event
+from houyi.control.control import PLATFORM, Control, new_event
 from houyi.control.placements import choose_host, host_limits
 from houyi.model.errors import HouyiError
-from houyi.model.ids import ProjectId
-from houyi.model.token import Role
 from houyi.model.vm import Vm
 from houyi.planning.placement.filters import amounts
 from houyi.store.claims import claim_host
@@ -15,8 +13,6 @@ from houyi.store.views.page import EVERYTHING
 from houyi.store.views.vm import unplaced_vms
 
 log = get_log(__name__)
-
-PLATFORM = Context(actor="platform", project_id=ProjectId(""), role=Role.ADMIN)
 
 
 async def place_vms(control: Control) -> None:

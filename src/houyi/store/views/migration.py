@@ -97,7 +97,7 @@ def open_migrations(connection: Connection) -> list[Migration]:
     return _migrations(connection, list(connection.execute(_query().where(~tables.migration_course.c.ended))))
 
 
-def open_migration_of(connection: Connection, vm_id: VmId) -> Migration | None:
+def open_migration_of(connection: Connection, vm_id: str) -> Migration | None:
     """The move that the VM is on."""
     row = connection.execute(_query().where(~tables.migration_course.c.ended, tables.migration.c.vm_id == vm_id)).first()
     return None if row is None else _migrations(connection, [row])[0]

@@ -1,0 +1,174 @@
+"""What may be asked of moves: to begin, and to stop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from houyi.control.control import Context, Control, again, new_event, new_operation, remembered
+from houyi.control.placements import choose_host, host_limits
+from houyi.model.errors import Conflict, Failed, HouyiError, NoCapacity, Stale
+from houyi.model.host import Host
+from houyi.model.ids import MigrationId
+from houyi.model.migration import ENDED, Migration, MigrationCourse, MigrationKind, MigrationSpec, MigrationState, Terms
+from houyi.model.operation import MIGRATE, Operation
+from houyi.model.resources import Amounts, in_words
+from houyi.model.vm import MigrationPolicy, Vm
+from houyi.planning.migration.blockers import blockers, kind_of
+from houyi.planning.placement.filters import amounts
+from houyi.planning.spec import check_downtime
+from houyi.store.claims import claim_landing, claimed_by
+from houyi.store.journal import insert_operation
+from houyi.store.migration_docs import Asked
+from houyi.store.rows.migration import insert_migration, update_migration
+from houyi.store.rows.vm import expect_vm
+from houyi.store.views.host import get_host, list_hosts
+from houyi.store.views.migration import get_migration, newest_epoch, open_migration_of
+from houyi.store.views.page import EVERYTHING
+from houyi.store.views.vm import get_vm
+
+DRAIN_PRIORITY = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationAsk:
+    """None: as the VM's own settings say."""
+
+    to: str = ""
+    """Name or id of the destination; '': the platform chooses."""
+    policy: MigrationPolicy | None = None
+    downtime_ms_max: int | None = None
+    postcopy: bool | None = None
+    bandwidth_mib_s_max: float = 0.0
+    priority: int = 0
+    reason: str = "asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a move would be, and what stands against it (`problems`: what `migrate_vm` would raise)."""
+
+    vm: Vm
+    kind: MigrationKind
+    source: Host | None
+    destination: Host | None
+    terms: Terms
+    claims: Amounts
+    problems: Sequence[HouyiError]
+
+
+async def migrate_vm(control: Control, ctx: Context, reference: str, ask: MigrationAsk) -> tuple[Migration, Operation]:
+    """Write the wish, and hold the room at the destination.
+
+    :raise Conflict: what `planning.migration.blockers` says. :raise NoCapacity: no host can take it. :raise NotFound: VM or host. :raise Invalid: `downtime_invalid`.
+    """
+
+    async def attempt() -> tuple[Migration, Operation]:
+        plan = await plan_migration(control, ctx, reference, ask)
+        for problem in plan.problems:
+            raise problem
+        try:
+            return await _begin(control, ctx, plan, ask)
+        except NoCapacity as lost:
+            raise Stale("room_taken", lost.detail) from lost
+
+    begun = await again(attempt, codes=("revision_mismatch", "host_cordoned", "vm_moved", "room_taken"))
+    control.hints.poke("migrations")
+    return begun
+
+
+async def plan_migration(control: Control, ctx: Context, reference: str, ask: MigrationAsk) -> Plan:
+    """All checks of `migrate_vm` and where the VM would go, without writing anything."""
+    vm = await control.store.read(lambda c: get_vm(c, reference, ctx.scope))
+    spec = vm.desired.spec
+    downtime = spec.downtime_ms_max if ask.downtime_ms_max is None else ask.downtime_ms_max
+    check_downtime(downtime)
+    terms = Terms(
+        policy=spec.migration_policy if ask.policy is None else ask.policy,
+        downtime_ms_max=downtime,
+        postcopy=spec.postcopy if ask.postcopy is None else ask.postcopy,
+        bandwidth_mib_s_max=ask.bandwidth_mib_s_max,
+        encrypted=control.settings.server.migration_encryption == "tls",
+    )
+    hosts = (await control.store.read(lambda c: list_hosts(c, EVERYTHING))).items
+    source = next((host for host in hosts if host.id == vm.host_id), None)
+    named = await control.store.read(lambda c: get_host(c, ask.to)) if ask.to else None
+    kind = kind_of(vm) or MigrationKind.LIVE
+    found: list[HouyiError] = [Conflict(one.code, one.detail) for one in blockers(vm, source, named)]
+    claims = await control.store.read(lambda c: claimed_by(c, vm.desired.id)) if kind is MigrationKind.LIVE else amounts(spec)
+    candidates = [host for host in hosts if not blockers(vm, source, host)] if named is None else [named]
+    destination = named
+    if not found:
+        choice = choose_host(candidates, spec, control.settings.server)
+        destination = next((host for host in candidates if host.id == choice.host_id), None)
+        if destination is None:
+            others = f"; {len(hosts) - len(candidates)} cannot be its destination at all" if named is None else ""
+            detail = f"no host can take VM {vm.desired.name!r}: {choice.why_not}{others}; asked {in_words(claims)}, left at most {in_words(choice.left)}"
+            found.append(NoCapacity("no_capacity", detail, asked=dict(claims), left=dict(choice.left), removed=dict(choice.removed)))
+    return Plan(vm, kind, source, destination, terms, claims, found)
+
+
+async def _begin(control: Control, ctx: Context, plan: Plan, ask: MigrationAsk) -> tuple[Migration, Operation]:
+    vm, source, destination = plan.vm, plan.source, plan.destination
+    if source is None or destination is None:
+        raise Failed("migration_failed", "a plan without problems has both ends: look again")
+    epoch = max(vm.desired.epoch, await control.store.read(lambda c: newest_epoch(c, vm.desired.id))) + 1
+    operation = new_operation(control, ctx, MIGRATE, vm.desired.id, project_id=vm.desired.project_id, cancellable=True)
+    now = control.clock.now()
+    migration = Migration(
+        id=MigrationId(control.ids.new()),
+        project_id=vm.desired.project_id,
+        vm_id=vm.desired.id,
+        vm_name=vm.desired.name,
+        source_id=source.id,
+        destination_id=destination.id,
+        epoch=epoch,
+        operation_id=operation.id,
+        spec=MigrationSpec(kind=plan.kind, terms=plan.terms, priority=ask.priority, reason=ask.reason),
+        course=MigrationCourse(),
+        forecast=None,
+        source=None,
+        destination=None,
+        source_heard=source.connected,
+        destination_heard=destination.connected,
+        created_at=now,
+        revision=0,
+    )
+    asked = Asked(vm=replace(vm.desired, epoch=epoch), source_id=source.id, destination_id=destination.id, operation_id=operation.id, spec=migration.spec)
+    detail = f"to be moved from host {source.name} to host {destination.name} ({ask.reason})"
+    mutations = [
+        insert_operation(operation),
+        insert_migration(migration, asked),
+        claim_landing(migration, plan.claims, host_limits(destination, control.settings.server), now),
+        new_event(control, ctx, "vm.migrate", vm.desired.id, vm.desired.name, detail, project_id=vm.desired.project_id),
+        *remembered(control, ctx, operation),
+    ]
+    revision = await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
+    return replace(migration, revision=revision), replace(operation, revision=revision)
+
+
+async def cancel_migration(control: Control, ctx: Context, migration_id: str) -> Migration:
+    """Stop a move as long as the VM lives at its source; it goes on there. Asked again: nothing.
+
+    :raise Conflict: `migration_ended`, `migration_settled`: the VM lives at the destination already. :raise NotFound: `migration_not_found`.
+    """
+    migration = await control.store.read(lambda c: get_migration(c, migration_id, ctx.scope))
+    state = migration.course.state
+    if state in ENDED:
+        raise Conflict("migration_ended", f"the migration is {state.value} already")
+    if state is MigrationState.FINISHING:
+        raise Conflict("migration_settled", "the VM lives at its destination already: move it back, if that is wanted")
+    if migration.spec.cancelled:
+        return migration
+    spec = replace(migration.spec, cancelled=True)
+    event = new_event(control, ctx, "vm.migration_cancel", migration.vm_id, migration.vm_name, "cancellation asked", project_id=migration.project_id)
+    revision = await control.store.apply([update_migration(migration, spec), event])
+    control.hints.poke("migrations")
+    return replace(migration, spec=spec, revision=revision)
+
+
+async def cancel_migration_of(control: Control, ctx: Context, operation: Operation) -> None:
+    """The same, by the operation. :raise Conflict: `operation_ended`: its move has ended meanwhile."""
+    vm_id = operation.target_id
+    found = await control.store.read(lambda c: open_migration_of(c, vm_id))
+    if found is None or found.operation_id != operation.id:
+        raise Conflict("operation_ended", "the move has ended meanwhile")
+    await cancel_migration(control, ctx, found.id)
