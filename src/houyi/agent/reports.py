@@ -62,5 +62,5 @@ class Reports:
         return vms, tuple(sorted(self._gone)), happenings
 
     def give_back(self, happenings: tuple[Happening, ...]) -> None:
-        """They could not be sent."""
-        self._happenings.extendleft(reversed(happenings))
+        """They could not be sent. The newest are kept."""
+        self._happenings = deque((*happenings, *self._happenings), maxlen=HAPPENINGS_MAX)
