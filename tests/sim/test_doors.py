@@ -13,6 +13,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from houyi.agent.agent import identity_of
+from houyi.control.commands.host import remove_host
 from houyi.control.commands.join_token import delete_join_token
 from houyi.model.errors import Forbidden
 from houyi.model.vm import EffectiveState, VmState
@@ -99,6 +100,36 @@ async def test_the_link_needs_a_certificate(platform: Platform) -> None:
         message = decode_down(await socket.recv(decode=False))
     assert isinstance(message, Refused)
     assert message.problem.code == "certificate_missing"
+
+
+async def test_a_host_that_was_removed_joins_again(platform: Platform) -> None:
+    agent = platform.new_agent("one")
+    first = await platform.token()
+    await agent.join(first)
+    before = agent.host_id
+    await agent.join(first)  # `houyi up` names the same file at every start
+    assert agent.host_id == before
+    await remove_host(platform.control, platform.ctx, before)
+    await agent.join(await platform.token())
+    assert agent.host_id != before
+    agent.start()
+    await platform.until(lambda: platform._connected(agent))
+
+
+async def test_a_host_that_may_not_join_again_stays_what_it_was(platform: Platform) -> None:
+    agent = platform.new_agent("one")
+    await agent.join(await platform.token())
+    before = agent.host_id
+    await agent.join(await platform.token())  # its name is still taken
+    assert agent.host_id == before
+    token = await platform.token()
+    await platform.server.kill()
+    async with asyncio.timeout(5):
+        await agent.join(token)  # nobody answers: it does not wait for that
+    await platform.server.start()
+    assert agent.host_id == before
+    agent.start()
+    await platform.until(lambda: platform._connected(agent))
 
 
 async def test_a_certificate_of_another_platform_is_refused(platform: Platform, tmp_path: Path, other_url: str) -> None:

@@ -18,7 +18,7 @@ from houyi.base.config import Settings
 from houyi.base.ids import Ids
 from houyi.base.log import get_log
 from houyi.host.port import Ports
-from houyi.model.errors import Failed, Invalid, Unavailable
+from houyi.model.errors import Failed, HouyiError, Invalid, Unavailable
 from houyi.model.host import HostFacts
 from houyi.model.join_token import JoinTokenText
 
@@ -67,13 +67,26 @@ async def _facts(ports: Ports, clock: Clock) -> HostFacts:
 
 
 async def join_platform(settings: Settings, token_text: str, clock: Clock, host_name: str) -> None:
-    """Get a certificate with a join token, unless there is one already; waits for a server that is still starting."""
+    """Get a certificate with a join token; waits for a server that is still starting.
+
+    A host that has joined with this very token is left as it is. With another token it joins again (its host was removed, its certificate has run out,
+    or it shall belong to another platform); when that is refused it stays what it was, which may still be good.
+    """
     identity = identity_of(settings)
-    if identity.joined:
+    token = JoinTokenText.parse(token_text)
+    if identity.joined and identity.joined_with == token.id:
         log.info("joined_already", host_id=identity.host_id())
         return
-    token = JoinTokenText.parse(token_text)
-    for delay in (*RECONNECT_SECONDS, None):
+    try:
+        await _join(settings, identity, token, clock, host_name)
+    except HouyiError as refused:
+        if not identity.joined:
+            raise
+        log.warning("not_joined_again", code=refused.code, detail=refused.detail, host_id=identity.host_id())
+
+
+async def _join(settings: Settings, identity: Identity, token: JoinTokenText, clock: Clock, host_name: str) -> None:
+    for delay in (None,) if identity.joined else (*RECONNECT_SECONDS, None):
         try:
             host_id = await join(identity, settings.agent.server_host, settings.agent.server_port, token, host_name)
         except Unavailable as away:

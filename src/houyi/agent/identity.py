@@ -47,6 +47,15 @@ class Identity:
     def joined(self) -> bool:
         return all(path.exists() for path in (self.key_path, self.certificate_path, self.ca_path))
 
+    @property
+    def joined_with(self) -> str:
+        """The id of the join token that it joined with last; '' if it never did."""
+        return self._token_path.read_text().strip() if self._token_path.exists() else ""
+
+    @property
+    def _token_path(self) -> Path:
+        return self.folder / "joined-with"
+
     def certificate(self) -> x509.Certificate:
         return x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
 
@@ -95,6 +104,12 @@ class Identity:
             raise Failed("certificate_unusable", "the server sent a certificate that is not for this host: it is not kept; look at the server's log")
         self.keep_certificate(pem)
 
+    def keep_membership(self, certificate_pem: str, ca_pem: str, token_id: str) -> None:
+        """What joining has brought; in place of an earlier membership, if any."""
+        write_secret(self.ca_path, ca_pem.encode())
+        self.keep_certificate(certificate_pem)
+        write_secret(self._token_path, token_id.encode())
+
     def keep_certificate(self, pem: str) -> None:
         write_secret(self.certificate_path, pem.encode())
 
@@ -119,8 +134,7 @@ async def join(identity: Identity, host: str, port: int, token: JoinTokenText, n
             done = await _receive(link, JoinDone)
     except (OSError, websockets.WebSocketException, TimeoutError) as error:
         raise Unavailable("server_unreachable", f"the agents' listener at {host}:{port} does not answer: {error}") from error
-    write_secret(identity.ca_path, done.ca_pem.encode())
-    identity.keep_certificate(done.certificate_pem)
+    identity.keep_membership(done.certificate_pem, done.ca_pem, token.id)
     return done.host_id
 
 
