@@ -4,12 +4,18 @@ import gzip
 import shutil
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from contract.hosts import new_vm
 from houyi.host.build import bootdisk, kernel, tiny
+from houyi.host.disk.seed import documents
+from houyi.model.ids import ImageId, NetworkId, VmId
+from houyi.model.network import DesiredNetwork, NetworkKind, NetworkSpec
+from houyi.model.vm import DesiredNic
 
 TINY_FILES = Path(tiny.__file__).with_name("tiny_files")
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMVyXFXZNqFpDkCTeDjrrQ7reaoGfR/vQbkB7EVZurhz"
@@ -72,9 +78,9 @@ def test_scripts_are_shell_that_busybox_understands(script: str) -> None:
     subprocess.run(["busybox", "sh", "-n", str(TINY_FILES / script)], check=True)
 
 
-def function(name: str) -> str:
-    """The text of a function of the seed script."""
-    text = (TINY_FILES / "seed").read_text()
+def function(name: str, script: str = "seed") -> str:
+    """The text of a function of a script."""
+    text = (TINY_FILES / script).read_text()
     start = text.index(f"{name}() {{")
     return text[start : text.index("\n}\n", start) + 3]
 
@@ -109,3 +115,22 @@ def test_values_of_the_seed(tmp_path: Path, line: str, expected: str) -> None:
     file = tmp_path / "meta-data"
     file.write_text(f"instance-id: i-1\n{line}\n")
     assert sh(function("value") + 'value local-hostname "$1"', str(file)).strip() == expected
+
+
+def test_a_card_gets_what_the_seed_gives_its_mac(tmp_path: Path) -> None:
+    """Out of the very document that the host writes."""
+    nat = DesiredNetwork(id=NetworkId("n1"), name="nat", spec=NetworkSpec(kind=NetworkKind.NAT, cidr="10.80.0.0/24"))
+    bridge = DesiredNetwork(
+        id=NetworkId("n2"),
+        name="lab",
+        spec=NetworkSpec(kind=NetworkKind.BRIDGE, cidr="10.94.0.0/16", bridge="br0", gateway="10.94.0.1", dns=("10.94.0.1", "9.9.9.9"), domain="a.b"),
+    )
+    macs = ("52:54:00:00:00:31", "52:54:00:AA:bb:32")
+    nics = tuple(
+        DesiredNic(network_id=network.id, mac=mac, address=address) for network, mac, address in ((nat, macs[0], "10.80.0.2"), (bridge, macs[1], "10.94.0.7"))
+    )
+    vm = replace(new_vm(image_id=ImageId("i"), memory_mib=128), id=VmId("v"), nics=nics)
+    file = tmp_path / "network-config"
+    file.write_bytes(documents(vm, (nat, bridge))["network-config"])
+    found = [sh(function("given", "card") + 'given "$1" "$2"', mac.lower(), str(file)).splitlines() for mac in macs]
+    assert found == [[], ["address 10.94.0.7/16", "gateway 10.94.0.1", "dns 10.94.0.1", "dns 9.9.9.9", "search a.b"]]

@@ -29,6 +29,7 @@ _FILES = {
     "rc.start": "etc/rc.start",
     "rc.stop": "etc/rc.stop",
     "seed": "etc/seed",
+    "card": "etc/card",
     "udhcpc.script": "etc/udhcpc.script",
     "guest-agent": "etc/guest-agent",
     "hotplug": "etc/hotplug",
