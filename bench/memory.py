@@ -43,7 +43,7 @@ def run(vms: int) -> None:
 
     with contextlib.contextmanager(platform)() as machine:
         machine.houyi("up", "--detach")
-        machine.until(lambda: [host for host in machine.try_ask("host", "list") or [] if host["state"] == "ready"])
+        machine.until(machine.ready_hosts)
         machine.houyi("image", "import", "tiny", "--file", str(tiny_path()))
         time.sleep(REST_SECONDS)
         empty = _memory(machine)

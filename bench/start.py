@@ -37,7 +37,7 @@ def outside(rounds: int) -> None:
     with contextlib.contextmanager(platform)() as machine:
         machine.environment["HOUYI_SERVER__VCPU_OVERCOMMIT"] = "16"
         machine.houyi("up", "--detach")
-        machine.until(lambda: [host for host in machine.try_ask("host", "list") or [] if host["state"] == "ready"])
+        machine.until(machine.ready_hosts)
         machine.houyi("image", "import", "tiny", "--file", str(tiny_path()))
         token = (machine.state / "admin.token").read_text().strip()
         environment = [f"{name}={value}" for name, value in machine.environment.items()]

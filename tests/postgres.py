@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from leftovers import ROOM, own, remove_leftovers
+
+PREFIX = "houyi-pg-"
 START_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 
@@ -116,7 +119,9 @@ class Postgres:
 @contextmanager
 def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
     """A fresh server; ended, and its folder removed, whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix="houyi-pg-", dir="/tmp"))  # short: a socket's path has at most 107 bytes; open to the other user
+    remove_leftovers(PREFIX)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=ROOM))  # short: a socket's path has at most 107 bytes; open to the other user
+    own(folder)
     user = _user()
     if user is not None:
         shutil.chown(folder, user)

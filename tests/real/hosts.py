@@ -5,6 +5,7 @@ What a killed run left is only a folder; the next run removes it, if the process
 """
 
 import contextlib
+import ctypes
 import itertools
 import os
 import shutil
@@ -13,16 +14,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from socket import SocketType, create_connection
 
 from houyi.base.config import AgentSettings, Settings
+from leftovers import ROOM, own, remove_leftovers
 
-ROOM = Path("/tmp")
 PREFIX = "houyi-real-"
 _NEW_NAMESPACES = (
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation", "private"),
 )
+_CLONE_NEWNET = 0x40000000
 _numbers = itertools.count()
 
 INIT = """
@@ -43,31 +47,14 @@ without cgroup mounts libvirt leaves the machine's cgroups alone. /dev/kvm gets 
 and QEMU's user may not, libvirt asks QEMU for its capabilities again and again, half a minute for each start of a VM."""
 
 
-def _birth(pid: int) -> str:
-    """When a process started, in ticks since boot: with the pid, an identity; '' if it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def remove_leftovers() -> None:
-    for folder in ROOM.glob(f"{PREFIX}*"):
-        owner = folder / "owner"
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            pid, birth = owner.read_text().split()
-            if _birth(int(pid)) != birth:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
 class PrivateHost:
     """`daemons=False`: a machine on which nothing runs yet."""
 
     def __init__(self, *, daemons: bool = True) -> None:
-        remove_leftovers()
+        remove_leftovers(PREFIX)
         self.folder = ROOM / f"{PREFIX}{os.getpid()}-{next(_numbers)}"
         self.folder.mkdir(mode=0o755)
-        (self.folder / "owner").write_text(f"{os.getpid()} {_birth(os.getpid())}")
+        own(self.folder)
         for name in ("run", "lib", "log/libvirt/qemu", "cache", "state"):
             (self.folder / name).mkdir(parents=True)
         shutil.copytree("/etc/libvirt", self.folder / "etc", symlinks=True)
@@ -132,6 +119,20 @@ class PrivateHost:
         if check and done.returncode != 0:
             raise RuntimeError(f"{argv}: {done.stderr}")
         return done.stdout
+
+    def connect(self, port: int, seconds: float = 20) -> SocketType:
+        """A connection to a port of the host's own 127.0.0.1, for this process.
+
+        :raise OSError: nobody listens there.
+        """
+        # A socket stays in the network that its thread was in when it was made.
+        with ThreadPoolExecutor(1, initializer=self._enter_network) as inside:
+            return inside.submit(create_connection, ("127.0.0.1", port), seconds).result()
+
+    def _enter_network(self) -> None:
+        with Path(f"/proc/{self.init_pid}/ns/net").open() as network:
+            if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
 
     def qemu_pid(self, vm_id: str) -> int:
         """As this process numbers it."""

@@ -1,5 +1,6 @@
 """The whole platform as its user runs it: `houyi up` and the CLI, as programs, on a private host on which nothing runs at first."""
 
+import http.client
 import json
 import os
 import re
@@ -10,8 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from websockets.sync.client import ClientConnection, connect
+
 from house.tree import ROOT
 from real.hosts import PrivateHost
+
+API_PORT = 7480
+API = f"127.0.0.1:{API_PORT}"
 
 T = TypeVar("T")
 
@@ -44,14 +50,15 @@ class Platform:
             "HOUYI_SERVER__DISK_KEPT_MIB": "64",
         }
 
-    def houyi(self, *words: str, code: int | None = 0, seconds: float = 240) -> subprocess.CompletedProcess[str]:
-        """Run the CLI on the host; `code` is the exit status that it must have (None: any)."""
+    def houyi(self, *words: str, code: int | None = 0, seconds: float = 240, said: str = "") -> subprocess.CompletedProcess[str]:
+        """Run the CLI on the host; `code` is the exit status that it must have (None: any), `said` its standard input."""
         inside = ["nsenter", "--target", str(self.host.init_pid), "--net", "--mount", "--pid"]
         environment = [f"{name}={value}" for name, value in self.environment.items()]
         argv = [*inside, "env", "-i", *environment, sys.executable, "-m", "houyi", *words]
         # Files, not pipes: what goes on in the background must not hold them open.
-        with (self.host.folder / "out").open("w+") as out, (self.host.folder / "err").open("w+") as err:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=seconds, check=False)
+        (self.host.folder / "in").write_text(said)
+        with (self.host.folder / "in").open() as into, (self.host.folder / "out").open("w+") as out, (self.host.folder / "err").open("w+") as err:
+            done = subprocess.run(argv, stdin=into, stdout=out, stderr=err, timeout=seconds, check=False)
             texts = [file.seek(0) or file.read() for file in (out, err)]
         ended = subprocess.CompletedProcess(words, done.returncode, *texts)
         assert code is None or ended.returncode == code, f"houyi {' '.join(words)}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}\n{self.logs()}"
@@ -61,10 +68,33 @@ class Platform:
         """What a command prints as JSON."""
         return json.loads(self.houyi(*words, "-o", "json").stdout)
 
-    def try_ask(self, *words: str) -> Any:
-        """As `ask`; None when the command fails."""
-        ended = self.houyi(*words, "-o", "json", code=None)
-        return json.loads(ended.stdout) if ended.returncode == 0 else None
+    def look(self, path: str) -> Any:
+        """GET, without the CLI: a program started four times a second would take the processor away from the guest that it waits for.
+
+        What the API answers; None if it refuses or is away.
+        """
+        connection = http.client.HTTPConnection(API)
+        try:
+            connection.sock = self.host.connect(API_PORT)
+            connection.request("GET", path, headers=self._headers())
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+        return json.loads(content) if answer.status == 200 else None
+
+    def stream(self, path: str) -> ClientConnection:
+        """A websocket of the API."""
+        return connect(f"ws://{API}{path}", sock=self.host.connect(API_PORT), additional_headers=self._headers(), proxy=None)
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {(self.state / 'admin.token').read_text().strip()}"}
+
+    def ready_hosts(self) -> list[str]:
+        found = self.look("/v1/hosts")
+        return [host["name"] for host in found["items"] if host["state"] == "ready"] if found else []
 
     def processes(self) -> dict[int, str]:
         """pid (on the host) -> command line, of every process of the host except its first and what that starts."""
@@ -105,8 +135,17 @@ class Platform:
             time.sleep(0.25)
 
     def vm(self, name: str) -> dict[str, Any]:
-        found = self.try_ask("vm", "show", name)
-        return found if isinstance(found, dict) else {}
+        """{} while it cannot be seen."""
+        found: dict[str, Any] = self.look(f"/v1/vms/{name}") or {}
+        return found
+
+    def vms(self) -> set[str]:
+        return {vm["name"] for vm in self.look("/v1/vms")["items"]}
+
+    def answers(self, name: str) -> bool:
+        """Whether the guest is on and its agent has answered."""
+        vm = self.vm(name)
+        return vm.get("state") == "running" and vm.get("guest_agent") == "connected"
 
     def bridges(self) -> list[str]:
         return [link["ifname"] for link in json.loads(self.host.inside("ip", "-json", "link", "show", "type", "bridge"))]

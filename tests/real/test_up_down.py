@@ -28,14 +28,14 @@ def machine() -> Iterator[Platform]:
 @pytest.fixture
 def up(machine: Platform) -> Platform:
     machine.houyi("up", "--detach")
-    machine.until(lambda: ready_hosts(machine), lambda names: len(names) == 1)
+    machine.until(machine.ready_hosts, lambda names: len(names) == 1)
     return machine
 
 
 @pytest.fixture
 def placed(up: Platform, tiny_image: Path) -> Platform:
     """QEMU runs the VM; its guest may still be booting."""
-    if "tiny" not in {image["name"] for image in up.ask("image", "list")}:
+    if not up.look("/v1/images/tiny"):
         up.houyi("image", "import", "tiny", "--file", str(tiny_image))
     if not up.vm(NAME):
         up.houyi("vm", "create", NAME, "--image", "tiny", "--vcpus", "1", "--memory", "128M", "--disk", "1G")
@@ -45,23 +45,12 @@ def placed(up: Platform, tiny_image: Path) -> Platform:
 
 @pytest.fixture
 def hello(placed: Platform) -> Platform:
-    placed.until(lambda: answers(placed), seconds=BOOT_SECONDS)
+    placed.until(lambda: placed.answers(NAME), seconds=BOOT_SECONDS)
     return placed
 
 
-def ready_hosts(machine: Platform) -> list[str]:
-    hosts = machine.try_ask("host", "list")
-    return [host["name"] for host in hosts if host["state"] == "ready"] if hosts else []
-
-
-def answers(machine: Platform) -> bool:
-    """Whether the guest is on and its agent has answered."""
-    vm = machine.vm(NAME)
-    return vm.get("state") == "running" and vm.get("guest_agent") == "connected"
-
-
 def test_up_makes_a_host_that_says_why_it_does_not_use_kvm(up: Platform) -> None:
-    (name,) = ready_hosts(up)
+    (name,) = up.ready_hosts()
     accelerator = up.ask("host", "show", name)["facts"]["accelerator"]
     assert accelerator["accelerator"] in {"kvm", "qemu"}
     assert (accelerator["accelerator"] == "kvm") == (accelerator["verdict"] in {"native", "slow"})
@@ -90,8 +79,8 @@ def test_a_guest_outlives_every_kill(hello: Platform) -> None:
     for kind in ("server", "agent", "libvirtd", "virtlogd"):
         killed = hello.kill(kind)
         hello.until(lambda kind=kind, killed=killed: hello.pids(kind), lambda pids, killed=killed: len(pids) == 1 and pids[0] != killed, HEAL_SECONDS)
-        hello.until(lambda: ready_hosts(hello), bool, HEAL_SECONDS)
-        hello.until(lambda: answers(hello), bool, HEAL_SECONDS)
+        hello.until(hello.ready_hosts, bool, HEAL_SECONDS)
+        hello.until(lambda: hello.answers(NAME), bool, HEAL_SECONDS)
         assert hello.pids("qemu") == (qemu,), kind
     hello.houyi("vm", "pause", NAME)
     hello.houyi("vm", "resume", NAME)
@@ -105,7 +94,7 @@ def test_up_heals_the_death_of_the_supervisor(hello: Platform) -> None:
     hello.houyi("up", "--detach")
     for kind in ("supervisor", "server", "agent", "libvirtd", "virtlogd"):
         assert len(hello.pids(kind)) == 1, (kind, hello.processes())
-    hello.until(lambda: answers(hello), bool, HEAL_SECONDS)
+    hello.until(lambda: hello.answers(NAME), bool, HEAL_SECONDS)
     assert hello.pids("qemu") == (qemu,)
     for kind in ("server", "agent"):  # the new supervisor has them
         killed = hello.kill(kind)
@@ -120,7 +109,7 @@ def test_down_leaves_nothing_and_up_brings_back(hello: Platform) -> None:
     assert hello.rules() == []
     assert hello.houyi("down").returncode == 0
     hello.houyi("up", "--detach")
-    hello.until(lambda: answers(hello), bool, BOOT_SECONDS)
+    hello.until(lambda: hello.answers(NAME), bool, BOOT_SECONDS)
     assert hello.ask("vm", "show", NAME)["id"] == first
 
 

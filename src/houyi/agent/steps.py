@@ -28,7 +28,7 @@ FETCHES_AT_ONCE = 2
 
 IMAGE_KEPT_SECONDS = 3600.0
 """How long an image stays in the cache after its last VM: who deletes one VM often makes another of the same image."""
-NETWORK_KEPT_SECONDS = 60.0
+NETWORK_KEPT_SECONDS = 15.0
 """How long a network stays up after its last VM."""
 
 ReadImage = Callable[[ImageId, int, int], Awaitable[bytes]]
