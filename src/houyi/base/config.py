@@ -42,6 +42,12 @@ class ServerSettings(_Section):
         "tls", pattern="^(tls|none)$", description="Whether moves of VMs between hosts are encrypted; 'none' sends guests' memory in the clear."
     )
     disk_overcommit: float = Field(2.0, gt=0, description="Disk that may be claimed per GiB of a host: disks are thin.")
+    placement_packing: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Weight of packing VMs onto hosts that are full already, beside spreading them by free memory and vCPUs (1 each): above 2 it packs.",
+    )
     memory_reserved_mib: int = Field(512, ge=0, description="Memory of every host that is never given to VMs.")
     max_body_bytes: int = Field(1 << 20, gt=0, description="Largest body of an API request, image uploads excepted.")
     max_image_bytes: int = Field(64 << 30, gt=0, description="Largest image that may be imported, on the wire and as a virtual disk.")

@@ -42,6 +42,16 @@ class AcceleratorProbe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NumaNode:
+    """A part of the machine whose CPUs reach its memory fastest."""
+
+    number: int
+    cpus: tuple[int, ...]
+    """Numbers of its logical CPUs, ascending; empty: a node of memory only."""
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """What the machine is. Slow to change; measured at the agent's start and when asked."""
 
@@ -62,6 +72,12 @@ class HostFacts:
     cpu_features: tuple[str, ...] = ()
     machine_types: tuple[str, ...] = ()
     firmwares: tuple[str, ...] = ("bios",)
+    numa: tuple[NumaNode, ...] = ()
+    """Every node, by number; empty: the machine does not say."""
+    cpu_models: tuple[str, ...] = ()
+    """Named CPU models that guests can have here; empty: not known."""
+    storages: Mapping[str, str] = field(default_factory=dict)
+    """Shared folders by name -> the id in their marker, which is the same on every host that sees the same folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from houyi.model.errors import Problem
-from houyi.model.ids import HostId, ImageId, MigrationId, NetworkId, ProjectId, VmId
+from houyi.model.ids import HostId, ImageId, MigrationId, NetworkId, PlacementGroupId, ProjectId, VmId
+
+LOCAL = "local"
+"""The storage that every host has: its own disk."""
 
 
 class Power(StrEnum):
@@ -179,6 +182,11 @@ class VmSpec:
     """For how long the guest may stand still when it moves; 300 ms is QEMU's own default."""
     postcopy: bool = False
     """Whether post-copy may be used when it moves: a guest whose two halves cannot meet again is lost."""
+    host_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that its host must have."""
+    storage: str = LOCAL
+    """Where its disk is: `local`, on its host, or the name of a folder that hosts share."""
+    placement_group_id: PlacementGroupId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +220,8 @@ class DesiredVm:
     reset_serial: int = 0
     deleted: bool = False
     nics: tuple[DesiredNic, ...] = ()
+    numa_nodes: tuple[int, ...] = ()
+    """The nodes of its host that it was fitted to, with its epoch; empty where the host has one node only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ from houyi.control.control import Context, Control, new_event
 from houyi.model.errors import NotFound
 from houyi.model.host import Host, HostFacts, HostLoad
 from houyi.model.ids import HostId, ProjectId
-from houyi.model.resources import DISK_GIB, MEMORY_MIB, VCPU
 from houyi.model.token import Role
+from houyi.planning.placement.numa import capacity
 from houyi.store.mutation import Mutation, touch
 from houyi.store.rows.host import put_host_facts, put_host_load
 from houyi.store.views.host import get_host, reports_of
@@ -25,10 +25,9 @@ def host_context(host_id: HostId) -> Context:
 async def take_hello(control: Control, host_id: HostId, instance: str, facts: HostFacts) -> Host:
     """A host has connected. :raise NotFound: `host_not_found`: it was removed."""
     host = await control.store.read(lambda c: get_host(c, host_id))
-    capacity = {VCPU: facts.cpus, MEMORY_MIB: facts.memory_mib, DISK_GIB: facts.disk_gib}
     event = new_event(control, host_context(host_id), "host.connect", host_id, host.name, f"connected, agent {facts.agent_version}", project_id=None)
     shown = [] if host.connected else await _shown_again(control, host_id)
-    await control.store.apply([put_host_facts(host_id, instance, facts, capacity, control.clock.now()), event, *shown])
+    await control.store.apply([put_host_facts(host_id, instance, facts, capacity(facts), control.clock.now()), event, *shown])
     control.hints.poke("placement")
     return await control.store.read(lambda c: get_host(c, host_id))
 

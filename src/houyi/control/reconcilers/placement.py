@@ -1,11 +1,15 @@
 """Goal: every VM that has no host gets one as soon as one can take it; one that is to be deleted before it had a host just goes."""
 
+import asyncio
+from collections.abc import Sequence
+
 from houyi.base.log import get_log
 from houyi.control.control import PLATFORM, Control, new_event
-from houyi.control.placements import choose_host, host_limits
-from houyi.model.errors import HouyiError
+from houyi.control.placements import fleet_of, host_limits, request_of
+from houyi.model.errors import Conflict, NoCapacity, NotFound, Stale
 from houyi.model.vm import Vm
-from houyi.planning.placement.filters import amounts
+from houyi.planning.placement.choose import Choice, choose
+from houyi.planning.placement.fleet import Fleet
 from houyi.store.claims import claim_host
 from houyi.store.rows.vm import expect_vm, remove_vm
 from houyi.store.views.host import list_hosts
@@ -14,37 +18,71 @@ from houyi.store.views.vm import unplaced_vms
 
 log = get_log(__name__)
 
+ROUNDS = 8
+"""How often a pass looks again at once because a claim was lost: each loss means that somebody else placed something, and the next pass comes anyway."""
+AT_ONCE = 256
+"""Claims under way at the same time, which the store folds into one commit; more would keep other writers waiting."""
+
+LOST = (Stale, NoCapacity, NotFound, Conflict)
+"""Somebody else was faster. Anything else, such as a store that is away, ends the pass."""
+
 
 async def place_vms(control: Control) -> None:
-    """One pass. A claim that loses is tried again on fresh state, in the next pass."""
+    """One pass: choose for all on one look at the fleet, then claim. What was lost to another server is tried again on fresh state at once."""
+    for _ in range(ROUNDS):
+        if not await _round(control):
+            return
+    control.hints.poke("placement")
+
+
+async def _round(control: Control) -> bool:
+    """Whether a claim was lost, so that looking again may find a place."""
+    waiting = await control.store.read(unplaced_vms)
+    gone = [vm for vm in waiting if vm.desired.deleted]
+    lost = await _all(control, [(vm, None) for vm in gone])
+    rest = [vm for vm in waiting if not vm.desired.deleted]
+    if not rest:
+        return lost
+    fleet = fleet_of((await control.store.read(lambda c: list_hosts(c, EVERYTHING))).items, control.settings.server)
+    for start in range(0, len(rest), AT_ONCE):
+        chosen = [(vm, _choice(control, fleet, vm)) for vm in rest[start : start + AT_ONCE]]
+        lost |= await _all(control, [(vm, choice) for vm, choice in chosen if choice.host_id is not None])
+    return lost
+
+
+def _choice(control: Control, fleet: Fleet, vm: Vm) -> Choice:
+    request = request_of(vm.desired.spec)
+    choice = choose(fleet, request, packing=control.settings.server.placement_packing)
+    if choice.host_id is not None:
+        fleet.take(choice.host_id, choice.amounts, request.group)
+    return choice
+
+
+async def _all(control: Control, acts: Sequence[tuple[Vm, Choice | None]]) -> bool:
+    """Claim, or forget where there is no choice. Whether any of it was refused."""
+    if not acts:
+        return False
+    outcomes = await asyncio.gather(*(_forget(control, vm) if choice is None else _claim(control, vm, choice) for vm, choice in acts), return_exceptions=True)
     lost = False
-    for vm in await control.store.read(unplaced_vms):
-        try:
-            if vm.desired.deleted:
-                await _forget(control, vm)
-            else:
-                await _place(control, vm)
-        except HouyiError as refused:
+    for (vm, _), outcome in zip(acts, outcomes, strict=True):
+        if isinstance(outcome, LOST):
             lost = True
-            log.info("placement_lost", vm=vm.desired.id, code=refused.code)
-    if lost:
-        control.hints.poke("placement")
+            log.info("placement_lost", vm=vm.desired.id, code=outcome.code)
+        elif outcome is not None:
+            raise outcome
+    control.hints.poke("operations")
+    return lost
 
 
-async def _place(control: Control, vm: Vm) -> None:
-    hosts = (await control.store.read(lambda c: list_hosts(c, EVERYTHING))).items
-    choice = choose_host(hosts, vm.desired.spec, control.settings.server)
+async def _claim(control: Control, vm: Vm, choice: Choice) -> None:
     if choice.host_id is None:
         return
-    host = next(host for host in hosts if host.id == choice.host_id)
-    asked = amounts(vm.desired.spec)
+    host = choice.fleet.hosts[choice.fleet.rows[choice.host_id]]
     limits = host_limits(host, control.settings.server)
     placed = new_event(control, PLATFORM, "vm.placed", vm.desired.id, vm.desired.name, f"placed on host {host.name}", project_id=vm.desired.project_id)
-    await control.store.apply([claim_host(vm.desired, host.id, asked, limits, control.clock.now()), placed])
-    control.hints.poke("operations")
+    await control.store.apply([claim_host(vm.desired, host.id, choice.amounts, limits, control.clock.now()), placed])
 
 
 async def _forget(control: Control, vm: Vm) -> None:
     gone = new_event(control, PLATFORM, "vm.deleted", vm.desired.id, vm.desired.name, "it never had a host", project_id=vm.desired.project_id)
     await control.store.apply([remove_vm(vm.desired.id, vm.desired.project_id), gone], [expect_vm(vm.desired.id, vm.revision)])
-    control.hints.poke("operations")

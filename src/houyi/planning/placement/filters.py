@@ -1,16 +1,16 @@
-"""Filters: each says which hosts can take a VM at all. FILTERS is their list, in the order in which they are explained."""
+"""Filters: each says which hosts can take a VM at all. FILTERS is their list, in the order in which they are asked and explained."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from houyi.model.host import Host, HostState, effective_host
-from houyi.model.resources import DISK_GIB, MEMORY_MIB, VCPU, Amounts
-from houyi.model.vm import VmSpec
-
-Mask = NDArray[np.bool_]
+from houyi.model.host import Host, effective_host
+from houyi.model.placement_group import FaultDomain, GroupPolicy, GroupStrength
+from houyi.model.resources import DISK_GIB, MEMORY_MIB, VCPU
+from houyi.model.vm import LOCAL, VmSpec
+from houyi.planning.placement.fleet import Fleet, Mask, Request
+from houyi.planning.placement.numa import BY_NODE, at, largest_part
 
 MEMORY_OVERHEAD_MIB = 64
 """What QEMU itself needs beside the guest's memory: measured 47 MiB of private memory beyond an 80 MiB guest under TCG; too little here overcommits hosts silently."""
@@ -21,61 +21,136 @@ def amounts(spec: VmSpec) -> dict[str, int]:
     return {VCPU: spec.vcpus, MEMORY_MIB: spec.memory_mib + MEMORY_OVERHEAD_MIB, DISK_GIB: spec.disk_gib}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What has to be placed."""
-
-    asked: Amounts
-    accelerator: str = ""
-    """'kvm' or 'qemu' when it must be that one."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    """Labels that the host must have."""
-    firmware: str = "bios"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
-    """Hosts side by side: row i of every array is hosts[i]."""
-
-    hosts: Sequence[Host]
-    limits: Sequence[Amounts]
-    """What may be claimed on each in all, overcommit included."""
-
-    def limit(self, resource: str) -> NDArray[np.int64]:
-        return np.array([limits.get(resource, 0) for limits in self.limits], dtype=np.int64)
-
-    def claimed(self, resource: str) -> NDArray[np.int64]:
-        return np.array([host.claimed.get(resource, 0) for host in self.hosts], dtype=np.int64)
-
-
 def is_ready(fleet: Fleet, _request: Request) -> Mask:
-    return np.array([effective_host(host) is HostState.READY for host in fleet.hosts], dtype=bool)
+    return fleet.ready
 
 
-def has_room(fleet: Fleet, request: Request) -> Mask:
-    fits = np.ones(len(fleet.hosts), dtype=bool)
-    for resource, amount in request.asked.items():
-        fits &= fleet.limit(resource) - fleet.claimed(resource) >= amount
-    return fits
+def is_another(fleet: Fleet, request: Request) -> Mask:
+    return fleet.mask(("another", request.without or ""), lambda host: host.id != request.without)
+
+
+def has_accelerator(fleet: Fleet, request: Request) -> Mask:
+    wanted = request.accelerator
+    return fleet.mask(("accelerator", wanted), lambda host: not wanted or (host.facts is not None and host.facts.accelerator.accelerator.value == wanted))
+
+
+def has_firmware(fleet: Fleet, request: Request) -> Mask:
+    return fleet.mask(("firmware", request.firmware), lambda host: host.facts is not None and request.firmware in host.facts.firmwares)
+
+
+def has_labels(fleet: Fleet, request: Request) -> Mask:
+    wanted = sorted(request.labels.items())
+    return fleet.mask(("labels", *(f"{key}={value}" for key, value in wanted)), lambda host: all(host.labels.get(key) == value for key, value in wanted))
+
+
+def has_storage(fleet: Fleet, request: Request) -> Mask:
+    name = request.storage
+    return fleet.mask(("storage", name), lambda host: name == LOCAL or (host.facts is not None and name in host.facts.storages))
+
+
+def has_cpu(fleet: Fleet, request: Request) -> Mask:
+    return fleet.mask(("cpu", request.cpu_model, *request.cpu_features), lambda host: not _cpu_lacks(host, request))
+
+
+def _cpu_lacks(host: Host, request: Request) -> str:
+    """The model or the features that guests cannot have there. A host that does not say what it offers is believed to: libvirt checks it again at the start."""
+    facts = host.facts
+    if facts is None:
+        return "everything"
+    if request.cpu_model and facts.cpu_models and request.cpu_model not in facts.cpu_models:
+        return f"CPU model {request.cpu_model}"
+    lacking = [feature for feature in request.cpu_features if facts.cpu_features and feature not in facts.cpu_features]
+    return f"CPU feature{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}" if lacking else ""
 
 
 def is_large_enough(fleet: Fleet, request: Request) -> Mask:
     """One VM never gets more vCPUs than the host has CPUs: overcommit is between VMs, a VM that overcommits itself only loses."""
-    return np.array([host.capacity.get(VCPU, 0) >= request.asked.get(VCPU, 0) for host in fleet.hosts], dtype=bool)
+    mask: Mask = fleet.cpus >= request.asked.get(VCPU, 0)
+    return mask
 
 
-def has_accelerator(fleet: Fleet, request: Request) -> Mask:
-    if not request.accelerator:
-        return np.ones(len(fleet.hosts), dtype=bool)
-    return np.array([host.facts is not None and host.facts.accelerator.accelerator == request.accelerator for host in fleet.hosts], dtype=bool)
+def has_room(fleet: Fleet, request: Request) -> Mask:
+    fits = np.ones(fleet.size, dtype=bool)
+    for resource, amount in request.asked.items():
+        fits &= fleet.left(resource) >= amount
+    return fits
 
 
-def has_firmware(fleet: Fleet, request: Request) -> Mask:
-    return np.array([host.facts is not None and request.firmware in host.facts.firmwares for host in fleet.hosts], dtype=bool)
+def fits_nodes(fleet: Fleet, request: Request) -> Mask:
+    """On hosts with NUMA nodes: some number of nodes take even parts of it (the same rule as `numa.fitted`, for all hosts at once)."""
+    fits = ~fleet.has_nodes
+    for parts in range(1, len(fleet.nodes) + 1):
+        vcpus = largest_part(request.asked.get(VCPU, 0), parts)
+        takers = np.zeros(fleet.size, dtype=np.int64)
+        for node in fleet.nodes:
+            takes = (fleet.node_cpus[node] > 0) & (fleet.node_cpus[node] >= vcpus)
+            for resource in BY_NODE:
+                takes = takes & (fleet.left(at(resource, node)) >= largest_part(request.asked.get(resource, 0), parts))
+            takers += takes
+        fits = fits | (takers >= parts)
+    return fits
 
 
-def has_labels(fleet: Fleet, request: Request) -> Mask:
-    return np.array([all(host.labels.get(k) == v for k, v in request.labels.items()) for host in fleet.hosts], dtype=bool)
+def keeps_group(fleet: Fleet, request: Request) -> Mask:
+    """Hard rules only; a soft one is a score."""
+    group = request.group
+    if group is None or group.spec.strength is not GroupStrength.HARD:
+        return np.ones(fleet.size, dtype=bool)
+    there = fleet.members_in(group.id, group.spec.scope) > 0
+    keeps: Mask = fleet.domains(group.spec.scope) >= 0
+    if group.spec.policy is GroupPolicy.ANTI_AFFINITY:
+        keeps = keeps & ~there
+    elif fleet.members(group.id).any():
+        keeps = keeps & there
+    return keeps
+
+
+def _why_state(fleet: Fleet, _request: Request, row: int) -> str:
+    return effective_host(fleet.hosts[row]).value
+
+
+def _why_accelerator(fleet: Fleet, request: Request, row: int) -> str:
+    facts = fleet.hosts[row].facts
+    return f"{request.accelerator} is asked for, it has {facts.accelerator.accelerator.value if facts else 'none'}"
+
+
+def _why_labels(fleet: Fleet, request: Request, row: int) -> str:
+    has = fleet.hosts[row].labels
+    wrong = [
+        f"{key} is {has[key]!r}, not {value!r}" if key in has else f"no label {key!r}" for key, value in sorted(request.labels.items()) if has.get(key) != value
+    ]
+    return ", ".join(wrong)
+
+
+def _why_size(fleet: Fleet, request: Request, row: int) -> str:
+    return f"{fleet.cpus[row]} CPUs for {request.asked.get(VCPU, 0)} vCPUs"
+
+
+def _why_room(fleet: Fleet, request: Request, row: int) -> str:
+    short = [(name, amount, int(fleet.left(name)[row])) for name, amount in request.asked.items() if fleet.left(name)[row] < amount]
+    return ", ".join(f"{name}: asked {amount}, left {max(0, left)}" for name, amount, left in short)
+
+
+def _why_nodes(fleet: Fleet, _request: Request, row: int) -> str:
+    left = [
+        f"node {node}: vcpu {max(0, fleet.left(at(VCPU, node))[row])}, memory_mib {max(0, fleet.left(at(MEMORY_MIB, node))[row])}"
+        for node in fleet.nodes
+        if fleet.node_cpus[node][row]
+    ]
+    return "left on " + "; ".join(left)
+
+
+def _why_group(fleet: Fleet, request: Request, row: int) -> str:
+    group = request.group
+    if group is None:
+        return ""
+    scope = group.spec.scope
+    if fleet.domains(scope)[row] < 0:
+        return f"the host has no label {scope.value!r}"
+    what = "this host" if scope is FaultDomain.HOST else f"its {scope.value} {fleet.hosts[row].labels[scope.value]!r}"
+    if group.spec.policy is GroupPolicy.ANTI_AFFINITY:
+        return f"{fleet.members_in(group.id, scope)[row]} of group {group.name!r} on {what}"
+    return f"none of group {group.name!r} on {what}, but elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +158,23 @@ class Filter:
     name: str
     keeps: Callable[[Fleet, Request], Mask]
     why_not: str
+    """Of many hosts at once."""
+    why: Callable[[Fleet, Request, int], str]
+    """Of the host of one row, in particular."""
+    fixed: bool = True
+    """Whether no choice of the same pass changes it. Fixed ones come first and are asked once for all equal requests."""
 
 
 FILTERS: tuple[Filter, ...] = (
-    Filter("state", is_ready, "not ready (unreachable, cordoned or joining)"),
-    Filter("accelerator", has_accelerator, "another accelerator"),
-    Filter("firmware", has_firmware, "firmware not installed"),
-    Filter("labels", has_labels, "labels differ"),
-    Filter("size", is_large_enough, "fewer CPUs than the VM has vCPUs"),
-    Filter("room", has_room, "not enough left"),
+    Filter("state", is_ready, "not ready (unreachable, cordoned or joining)", _why_state),
+    Filter("another", is_another, "it is there already", lambda *_: "it is there already"),
+    Filter("accelerator", has_accelerator, "another accelerator", _why_accelerator),
+    Filter("firmware", has_firmware, "firmware not installed", lambda _fleet, request, _row: f"{request.firmware} is not installed"),
+    Filter("labels", has_labels, "labels differ", _why_labels),
+    Filter("storage", has_storage, "the shared folder is not there", lambda _fleet, request, _row: f"shared folder {request.storage!r} is not there"),
+    Filter("cpu", has_cpu, "the CPU cannot be had there", lambda fleet, request, row: f"guests cannot have {_cpu_lacks(fleet.hosts[row], request)}"),
+    Filter("size", is_large_enough, "fewer CPUs than the VM has vCPUs", _why_size),
+    Filter("room", has_room, "not enough left", _why_room, fixed=False),
+    Filter("numa", fits_nodes, "not enough left on its NUMA nodes", _why_nodes, fixed=False),
+    Filter("group", keeps_group, "the placement group's rule forbids it", _why_group, fixed=False),
 )
