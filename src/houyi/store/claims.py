@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from houyi.model.errors import NoCapacity, NotFound, Stale
+from houyi.model.errors import Conflict, NoCapacity, NotFound, Stale
 from houyi.model.ids import HostId
 from houyi.model.migration import Migration
 from houyi.model.resources import Amounts, missing
@@ -77,10 +77,12 @@ def claim_host(vm: DesiredVm, host_id: HostId, amounts: Amounts, limits: Amounts
 def grow_claim(vm: DesiredVm, host_id: HostId, amounts: Amounts, limits: Amounts) -> Mutation:
     """Claim more where the VM is; what it claims already is kept, since it may run with that until its next start (`settle_claim`).
 
-    :raise NoCapacity: the host has no room for more.
+    :raise NoCapacity: the host has no room for more. :raise Conflict: `vm_migrating`: where a move is to take it, the old size is held.
     """
 
     def write(connection: Connection, _revision: int) -> None:
+        if connection.execute(select(tables.claim.c.id).where(tables.claim.c.vm_id == vm.id, tables.claim.c.id != vm.id)).first() is not None:
+            raise Conflict("vm_migrating", "the VM is to be moved with the size that it has: change its size after the move, or cancel that")
         present = _amounts_of(connection, vm.id)
         wanted = {name: max(amount, present.get(name, 0)) for name, amount in amounts.items()}
         if any(amount > present.get(name, 0) for name, amount in wanted.items()):

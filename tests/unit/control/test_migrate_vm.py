@@ -323,3 +323,18 @@ async def test_many_moves_at_once_never_oversubscribe_their_destination(both: De
     lost = [one for one in results if isinstance(one, NoCapacity | Stale)]
     assert len(lost) == 1
     assert (await both.store.read(lambda c: claimed_on(c, here.other)))["memory_mib"] <= 2200
+
+
+async def test_a_vm_keeps_its_size_until_it_has_moved(both: Desk) -> None:
+    """Also while the move waits for its turn: at the destination the size that it had then is held."""
+    here = await scene(both)
+    one, _ = await here.move()
+    before = await here.claims()
+    with pytest.raises(Conflict) as refused:
+        await update_vm_desired(both.control, both.admin, "web", VmChanges(memory_mib=4096))
+    assert refused.value.code == "vm_migrating"
+    await update_vm_desired(both.control, both.admin, "web", VmChanges(name="renamed"))
+    assert await here.claims() == before
+    await cancel_migration(both.control, both.admin, one.id)
+    await here.turn(one)
+    await update_vm_desired(both.control, both.admin, "renamed", VmChanges(memory_mib=4096))

@@ -105,7 +105,7 @@ class VmChanges:
 async def update_vm_desired(control: Control, ctx: Context, reference: str, changes: VmChanges, *, expected: int | None = None) -> Vm:
     """Change a VM. Hardware changes take effect at its next start; name, labels, protection and restart policy at once.
 
-    :raise Stale: `revision_mismatch`. :raise NoCapacity: its host has no room for the new size. :raise Conflict: `name_taken`, `vm_deleting`.
+    :raise Stale: `revision_mismatch`. :raise NoCapacity: its host has no room for the new size. :raise Conflict: `name_taken`, `vm_deleting`, `vm_migrating`.
     """
 
     async def attempt() -> Vm:
