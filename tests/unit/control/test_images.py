@@ -59,11 +59,11 @@ async def desk(tmp_path: Path, store_url: str) -> AsyncIterator[Control]:
     await store.close()
 
 
-async def new_image(desk: Control, **spec: object) -> Image:
+async def new_image(desk: Control, *, project_id: ProjectId = MINE, **spec: object) -> Image:
     image_id = ImageId(desk.ids.new())
     image = Image(
         id=image_id,
-        project_id=MINE,
+        project_id=project_id,
         name=f"i{image_id[:8]}",
         spec=ImageSpec(**spec),
         status=ImageStatus(),
@@ -311,7 +311,11 @@ class Web:
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        try:
+            lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        except asyncio.IncompleteReadError:  # the client went before it asked
+            writer.close()
+            return
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)}
         path = lines[0].split()[1]
         self.asked.append((path, headers))
@@ -430,6 +434,22 @@ def test_which_addresses_are_public() -> None:
     private = ("10.1.2.3", "172.16.0.1", "192.168.1.1", "127.0.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255")
     assert not any(map(is_public, private))
     assert not any(map(is_public, ("::1", "fe80::1%eth0", "fc00::1", "::ffff:1.1.1.1", "64:ff9b::a00:1", "2002:a00:1::1", "::")))
+
+
+async def test_imports_that_trickle_hold_up_no_other_project(desk: Control, web: Web) -> None:
+    for_ever = asyncio.Event()
+
+    async def answer(path: str, _headers: dict[str, str]) -> bytes:
+        if path != "/theirs":
+            await for_ever.wait()
+        return response(CONTENT)
+
+    web.answer = answer
+    mine = [await new_image(desk, url=f"{web.url}/{number}") for number in range(6)]
+    theirs = await new_image(desk, project_id=OTHER, url=f"{web.url}/theirs")
+    assert (await settled(desk, theirs)).state is ImageState.AVAILABLE
+    assert {(await now(desk, image)).status.state for image in mine} <= {ImageState.WAITING, ImageState.RECEIVING}
+    for_ever.set()
 
 
 async def test_a_cancelled_import_stops(desk: Control, web: Web) -> None:

@@ -5,6 +5,7 @@ server only interrupts it; the part that was received stays. Uploads are driven 
 """
 
 import asyncio
+from collections import defaultdict
 from contextlib import suppress
 
 import stamina
@@ -16,14 +17,14 @@ from houyi.control.downloads import download
 from houyi.control.intake.image import fail, finish, forget, go_on, take
 from houyi.control.reconcilers.runner import Reconciler, run_forever
 from houyi.model.errors import Conflict, Failed, HouyiError, Invalid, NotFound, Problem, TooLarge, Unavailable
-from houyi.model.ids import ImageId
+from houyi.model.ids import ImageId, ProjectId
 from houyi.model.image import Image, ImageState
 from houyi.store.journal import open_operations
 from houyi.store.views.image import all_image_ids, get_image, unsettled_images
 
 _log = get_log(__name__)
-_AT_ONCE = 4
-"""Imports side by side: more only share the same line and disk."""
+_AT_ONCE = 2
+"""Imports side by side of one project: more only share the same line and disk. One that trickles for hours keeps only its own project waiting."""
 _ATTEMPTS = 8
 """Of connections that bring nothing new; waits of 1 to 60 s between them, about three minutes in all."""
 _SECONDS = 12 * 3600.0
@@ -37,7 +38,7 @@ class ImageImports:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._tasks: dict[ImageId, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots: dict[ProjectId, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def once(self) -> None:
         self._tasks = {image_id: task for image_id, task in self._tasks.items() if not task.done()}
@@ -62,7 +63,7 @@ class ImageImports:
         elif image.id in self._tasks:
             return
         elif image.spec.url and state in _RESUMED:
-            self._tasks[image.id] = asyncio.create_task(self._import(image.id), name=f"import {image.id}")
+            self._tasks[image.id] = asyncio.create_task(self._import(image), name=f"import {image.id}")
         elif not image.spec.url and state in (ImageState.RECEIVING, ImageState.CHECKING):
             with suppress(Conflict, NotFound, Invalid, TooLarge):  # Conflict: its upload is alive; a refusal is written down with the image
                 await go_on(self._control, image.id)
@@ -85,9 +86,9 @@ class ImageImports:
             task.cancel()
             await asyncio.wait([task])
 
-    async def _import(self, image_id: ImageId) -> None:
-        async with self._slots:
-            await import_from_url(self._control, image_id)
+    async def _import(self, image: Image) -> None:
+        async with self._slots[image.project_id]:
+            await import_from_url(self._control, image.id)
 
     async def close(self) -> None:
         """Stop the imports; they go on at the next start."""
