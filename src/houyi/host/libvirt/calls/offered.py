@@ -1,0 +1,101 @@
+"""A domain as a source sends it, held against the domain that this host has promised to take.
+
+libvirt runs whatever domain it is sent: with any file of this host as a disk, any user as QEMU's. So what a peer sends may differ from what we
+asked for only in what has no hold on the host: addresses, controllers, the defaults that libvirt itself writes out.
+"""
+
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterator
+
+from houyi.host.domxml.metadata import read_mark
+
+_PLAIN = frozenset(
+    {
+        *("name", "uuid", "genid", "title", "description", "metadata", "memory", "currentMemory", "memoryBacking", "vcpu", "vcpus", "iothreads"),
+        *("iothreadids", "cputune", "numatune", "resource", "os", "features", "cpu", "clock", "on_poweroff", "on_reboot", "on_crash", "pm", "devices"),
+    }
+)
+"""What a domain may consist of without having been promised. Not among them: QEMU's command line, security labels, launch security, whatever libvirt learns next."""
+_INERT = frozenset({"controller", "memballoon", "input", "audio", "panic", "watchdog", "hub", "emulator"})
+"""Devices that libvirt adds by itself, without a host side beyond paths, which are looked at everywhere."""
+_HOLDS = frozenset({"source", "backend", "listen", "log", "mac", "script", "virtualport", "filterref", "vlan", "encryption", "auth", "backenddomain"})
+"""What in a device reaches out of the guest."""
+_NOISE = frozenset({"index", "portid"})
+"""Attributes that libvirt writes into the sources of a live domain."""
+_EMULATOR = re.compile(r"/usr/(bin/qemu-system-[a-z0-9_]+|libexec/qemu-kvm)")
+"""Where distributions have QEMU; libvirt writes in what it found at the source."""
+_KIB = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "k": 1, "MiB": 1024, "M": 1024, "GiB": 1 << 20, "G": 1 << 20}
+
+
+def objection(offered: str, promised: str) -> str:
+    """Why the offered domain must not come here; '' if it may. Both are domain XML; only `promised` is trusted."""
+    if "<!" in offered:
+        return "it has declarations, which libvirt does not write"
+    try:
+        theirs = ET.fromstring(offered)  # noqa: S314 - without declarations there is nothing to expand
+    except ET.ParseError as error:
+        return f"it is not XML: {error}"
+    ours = ET.fromstring(promised)  # noqa: S314 - our own
+    return _identity(theirs, ours) or _excess(theirs, ours)
+
+
+def _identity(theirs: ET.Element, ours: ET.Element) -> str:
+    if theirs.tag != "domain" or theirs.get("type") != ours.get("type"):
+        return f"it is a {theirs.tag} of type {theirs.get('type')}"
+    for what in ("name", "uuid", "vcpu"):
+        if theirs.findtext(what) != ours.findtext(what):
+            return f"its {what} is {theirs.findtext(what)}"
+    if _memory(theirs) != _memory(ours):
+        return f"it has {_memory(theirs)} KiB of memory"
+    mark, wanted = read_mark(theirs), read_mark(ours)
+    if mark is None or wanted is None or (mark.vm_id, mark.epoch) != (wanted.vm_id, wanted.epoch):
+        return "it does not have the mark that was given to it"
+    return ""
+
+
+def _excess(theirs: ET.Element, ours: ET.Element) -> str:
+    """What it has beyond what was promised."""
+    known = {ET.canonicalize(ET.tostring(child)) for child in ours}
+    strange = {child.tag for child in theirs if child.tag not in _PLAIN and ET.canonicalize(ET.tostring(child)) not in known}
+    strange |= {tag for tag, times in Counter(child.tag for child in theirs).items() if times > 1 and tag in _PLAIN}  # libvirt reads the first, we might not
+    strange |= {part.tag for part in theirs.iterfind("devices//*") if "}" in part.tag}  # libvirt does not look at namespaces there
+    if strange:
+        return f"it has {', '.join(sorted(strange))}"
+    paths = set(_paths(theirs)) - set(_paths(ours))
+    if paths:
+        return f"it names {', '.join(sorted(paths))}"
+    promised = Counter(_holds(ours))
+    # the first serial port is shown as a console as well
+    excess = Counter(hold for hold in _holds(theirs) if not (hold.startswith("console ") and hold.replace("console ", "serial ", 1) in promised)) - promised
+    return f"it has {'; '.join(sorted(excess))}" if excess else ""
+
+
+def _memory(domain: ET.Element) -> float | None:
+    memory = domain.find("memory")
+    try:
+        return None if memory is None else int(memory.text or "") * _KIB[memory.get("unit", "KiB")]
+    except (ValueError, KeyError):
+        return None
+
+
+def _paths(domain: ET.Element) -> Iterator[str]:
+    """Everything that may be a file of the host."""
+    for one in domain.iter():
+        for value in ((one.text or "").strip(), *one.attrib.values()):
+            if value.startswith(("/", "fd:", "file:")) and not (one.tag == "emulator" and _EMULATOR.fullmatch(value)):
+                yield value
+
+
+def _holds(domain: ET.Element) -> Iterator[str]:
+    """Each device with a host side, as one comparable text: what it is, and what it is connected to."""
+    for device in domain.findall("devices/*"):
+        ties = [part for part in device.iter() if part.tag in _HOLDS or (part.tag == "target" and device.tag == "interface")]
+        if device.tag in _INERT and not ties:
+            continue
+        words = [device.tag, device.get("type") or ""]
+        for tie in ties:
+            kept = [f"{key}={value}" for key, value in sorted(tie.attrib.items()) if key not in _NOISE]
+            words.append(f"{tie.tag}({' '.join([*kept, (tie.text or '').strip()]).strip()})")
+        yield " ".join(words)
