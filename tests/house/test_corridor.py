@@ -12,9 +12,6 @@ ABSENT = {
     ("operation", "store/rows"),  # store/journal.py: operations have their own single writer
     ("event", "control/commands"),  # written by whoever makes the change, in its transaction
     # furnished next: docs/rfd/0002-fleet.md
-    ("migration", "wire/v1"),
-    ("migration", "api/v1"),
-    ("migration", "cli"),
     ("placement_group", "wire/v1"),
     ("placement_group", "store/rows"),
     ("placement_group", "store/views"),

@@ -132,6 +132,9 @@ def test_every_other_noun(client: Client) -> None:
     assert join.token.startswith("hyj_")
     client.join_tokens.revoke(join.id)
     assert client.hosts.update("node1", HostUpdate(labels={"rack": "a"})).labels == {"rack": "a"}
+    assert list(client.migrations.list()) == []
+    with pytest.raises(NotFound):
+        client.migrations.plan("no-such-vm")
     with pytest.raises(Conflict):
         client.operations.cancel(next(iter(client.operations.list())).id)
     assert {event.kind for event in client.events.list()} >= {"host.join", "network.create"}
@@ -232,6 +235,9 @@ vm stop cli1 --grace 5s
 vm start cli1
 vm stop cli1 --force
 vm set cli1 --label b=2 --remove-label a --memory 192MiB --restart-policy never
+vm set cli1 --migration-policy gentle --downtime-ms 100
+migration plan cli1
+migration list
 vm rename cli1 cli2
 vm protect cli2
 vm unprotect cli2

@@ -9,6 +9,7 @@ import houyi
 
 NOUNS = (
     ("vm", "vm", "Virtual machines: create, see, start, stop, open their consoles, delete."),
+    ("migration", "migration", "Moves of VMs from host to host: plans, progress, what became of them."),
     ("image", "image", "Disk images that VMs start from: import, see, delete."),
     ("network", "network", "Networks that VMs attach to."),
     ("vm-type", "vm_type", "Sizes of VMs by name."),

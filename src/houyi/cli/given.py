@@ -1,11 +1,16 @@
-"""What people give beside names: files, keys, labels."""
+"""What people give beside names: files, keys, labels, how a VM may move."""
 
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from houyi.cli.quantities import parse_pairs
 from houyi.model.errors import Failed, Invalid
+from houyi.model.vm import MigrationPolicy
 
 _KEY_PREFIXES = ("ssh-", "ecdsa-", "sk-")
 
@@ -36,3 +41,23 @@ def key_text(key: str) -> str:
     if not text.startswith(_KEY_PREFIXES):
         raise Invalid("not_a_public_key", f"{key} holds no public key: give the file that ends in .pub")
     return text
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Options about all moves of a VM to other hosts."""
+
+    migration_policy: Annotated[
+        MigrationPolicy | None, Parameter(help="How it is moved to another host; gentle: it is never slowed down; never: not while it runs.")
+    ] = None
+    downtime_ms: Annotated[int | None, Parameter(help="For how long it may stand still when it moves, in milliseconds.")] = None
+    postcopy: Annotated[bool | None, Parameter(help="Whether post-copy may be used when it moves, which always converges, but can lose the guest.")] = None
+
+    def body(self) -> dict[str, Any]:
+        """As the API takes it; only what was given."""
+        given = {"migration_policy": self.migration_policy, "downtime_ms_max": self.downtime_ms, "postcopy": self.postcopy}
+        return {key: value for key, value in given.items() if value is not None}
+
+
+MOVES = Moves()

@@ -39,9 +39,26 @@ class Column:
 STYLES: Mapping[str, str] = {
     **dict.fromkeys(("running", "available", "ready", "done", "connected"), "green"),
     **dict.fromkeys(("error", "crashed", "failed", "refused", "unreachable"), "red"),
-    **dict.fromkeys(("unknown", "cordoned", "cancelled", "paused"), "yellow"),
+    **dict.fromkeys(("unknown", "cordoned", "cancelled", "paused", "aborting"), "yellow"),
     **dict.fromkeys(("stopped", "disconnected"), "dim"),
-    **dict.fromkeys(("pending", "creating", "starting", "stopping", "deleting", "queued", "waiting", "receiving", "checking", "joining"), "cyan"),
+    **dict.fromkeys(
+        (
+            "pending",
+            "creating",
+            "starting",
+            "stopping",
+            "deleting",
+            "queued",
+            "waiting",
+            "receiving",
+            "checking",
+            "joining",
+            "preparing",
+            "moving",
+            "finishing",
+        ),
+        "cyan",
+    ),
 }
 """State -> colour; what is not here stays plain."""
 

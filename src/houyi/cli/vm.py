@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from houyi.cli import event
 from houyi.cli.asking import sure
-from houyi.cli.given import labels_of, read_text
+from houyi.cli.given import MOVES, Moves, labels_of, read_text
 from houyi.cli.output import Column, Row, note, show_list, show_object, write_data
 from houyi.cli.output import Format as Form
 from houyi.cli.progress import follow
@@ -70,10 +70,12 @@ def list_vms(
 def show(name: Name, /, *, options: Options = OPTIONS) -> None:
     """Show everything about a VM."""
     with connect(options) as api:
-        show_vm(api.request("GET", path("vms", name)), options)
+        vm = api.request("GET", path("vms", name))
+        migration = api.request("GET", path("migrations", vm["migration_id"])) if vm.get("migration_id") and options.output is Form.TABLE else None
+        show_vm(vm, migration, options)
 
 
-def show_vm(vm: Row, options: Options) -> None:
+def show_vm(vm: Row, migration: Row | None, options: Options) -> None:
     now = time.time()
     error = f"{dig(vm, 'error.detail')} ({dig(vm, 'error.code')})" if vm.get("error") else ""
     facts = [
@@ -84,6 +86,7 @@ def show_vm(vm: Row, options: Options) -> None:
         ("stage", str(dig(vm, "stage"))),
         ("error", error),
         ("host", str(dig(vm, "host_name") or dig(vm, "host_id"))),
+        ("moving", _moving(migration) if migration else ""),
         ("accelerator", str(dig(vm, "accelerator"))),
         ("image", str(dig(vm, "image_name") or dig(vm, "image_id"))),
         ("size", show_size(vm["vcpus"], vm["memory_mib"], vm["disk_gib"])),
@@ -95,12 +98,24 @@ def show_vm(vm: Row, options: Options) -> None:
         ("cpu model", str(dig(vm, "cpu_model"))),
         ("restart policy", str(dig(vm, "restart_policy"))),
         ("restarts", str(dig(vm, "restarts") or "")),
+        ("moves", _moves(vm)),
         ("protected", "yes" if vm.get("protected") else "no"),
         ("labels", show_pairs(dig(vm, "labels", {}))),
         ("running for", show_age(vm["started_at"], now) if vm.get("started_at") else ""),
         ("age", show_age(vm.get("created_at"), now)),
     ]
     show_object(vm, facts, options.output)
+
+
+def _moving(migration: Row) -> str:
+    to = dig(migration, "destination_name") or dig(migration, "destination_id")
+    return f"to {to}, {migration['state']}, {dig(migration, 'progress', 0.0):.0%}: `houyi migration show {migration['id']}`"
+
+
+def _moves(vm: Row) -> str:
+    if not vm.get("migration_policy"):
+        return ""
+    return f"{vm['migration_policy']}, at most {dig(vm, 'downtime_ms_max', 0)}ms still{', post-copy allowed' if vm.get('postcopy') else ''}"
 
 
 def _nic(nic: Row) -> str:
@@ -197,9 +212,10 @@ def set_vm(
     firmware: Annotated[Firmware | None, Parameter(help="What boots the disk.")] = None,
     video: Annotated[bool | None, Parameter(help="Whether it has a display, and so VNC.")] = None,
     cpu_model: Annotated[str | None, Parameter(help="A libvirt CPU model; '' for the host's default.")] = None,
+    moves: Moves = MOVES,
     options: Options = OPTIONS,
 ) -> None:
-    """Change a VM. Labels and restart policy count at once, hardware at the next start."""
+    """Change a VM. Labels, restart policy and what is said of moves count at once, hardware at the next start."""
     changes: dict[str, Any] = {
         "restart_policy": restart_policy,
         "vcpus": vcpus,
@@ -208,6 +224,7 @@ def set_vm(
         "firmware": firmware,
         "video": video,
         "cpu_model": cpu_model,
+        **moves.body(),
     }
     body = {key: value for key, value in changes.items() if value is not None}
     with connect(options) as api:
@@ -269,5 +286,6 @@ def _id_of(api: "Transport", name: str) -> str:
 
 # Imported only when they are used: consoles need asyncio and websockets.
 app.command("houyi.cli.vm_create:create", name="create")
+app.command("houyi.cli.migration:migrate", name="migrate")
 for _name in ("console", "log", "vnc"):
     app.command(f"houyi.cli.vm_console:{_name}", name=_name)

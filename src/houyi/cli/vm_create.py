@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from houyi.cli.given import key_text, labels_of, read_text
+from houyi.cli.given import MOVES, Moves, key_text, labels_of, read_text
 from houyi.cli.output import Format, note, show_object, write_data
 from houyi.cli.progress import follow, until
 from houyi.cli.quantities import parse_nic, show_size
@@ -63,6 +63,7 @@ def create(
     ] = (),
     user_data: Annotated[str, Parameter(help="File with cloud-init user-data ('-': stdin).", show_default=False)] = "",
     restart_policy: Annotated[RestartPolicy, Parameter(help="What happens when the guest ends without being asked to.")] = RestartPolicy.ON_FAILURE,
+    moves: Moves = MOVES,
     label: Annotated[tuple[str, ...], Parameter(negative=(), help="KEY=VALUE; may be given several times.")] = (),
     protect: Annotated[bool, Parameter(negative=(), help="Protect it from deletion.")] = False,
     start: Annotated[bool, Parameter(help="Start it once it is made.")] = True,
@@ -74,6 +75,7 @@ def create(
     """Create a VM and start it."""
     body: dict[str, Any] = {
         **hardware.body(),
+        **moves.body(),
         "name": name,
         "image": image,
         "ssh_keys": [key_text(key) for key in ssh_key],

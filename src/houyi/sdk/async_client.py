@@ -27,6 +27,7 @@ from houyi.wire.v1.event import Event
 from houyi.wire.v1.host import Host
 from houyi.wire.v1.image import Image
 from houyi.wire.v1.join_token import JoinToken
+from houyi.wire.v1.migration import Migration
 from houyi.wire.v1.network import Network
 from houyi.wire.v1.operation import Operation
 from houyi.wire.v1.project import Project, WhoAmI
@@ -96,6 +97,10 @@ class AsyncHosts(nouns.HostCalls, AsyncNoun[Host]):
     pass
 
 
+class AsyncMigrations(nouns.MigrationCalls, AsyncNoun[Migration]):
+    pass
+
+
 class AsyncSshKeys(nouns.SshKeyCalls, AsyncNoun[SshKey]):
     pass
 
@@ -127,6 +132,7 @@ class AsyncClient:
         self.images = AsyncImages(self.transport, "images", Image)
         self.networks = AsyncNetworks(self.transport, "networks", Network)
         self.hosts = AsyncHosts(self.transport, "hosts", Host)
+        self.migrations = AsyncMigrations(self.transport, "migrations", Migration)
         self.ssh_keys = AsyncSshKeys(self.transport, "ssh-keys", SshKey)
         self.projects = AsyncProjects(self.transport, "projects", Project)
         self.tokens = AsyncTokens(self.transport, "tokens", Token)

@@ -26,6 +26,7 @@ from houyi.wire.v1.event import Event
 from houyi.wire.v1.host import Host
 from houyi.wire.v1.image import Image
 from houyi.wire.v1.join_token import JoinToken
+from houyi.wire.v1.migration import Migration
 from houyi.wire.v1.network import Network
 from houyi.wire.v1.operation import Operation
 from houyi.wire.v1.project import Project, WhoAmI
@@ -87,6 +88,10 @@ class Hosts(nouns.HostCalls, SyncNoun[Host]):
     pass
 
 
+class Migrations(nouns.MigrationCalls, SyncNoun[Migration]):
+    pass
+
+
 class SshKeys(nouns.SshKeyCalls, SyncNoun[SshKey]):
     pass
 
@@ -118,6 +123,7 @@ class Client:
         self.images = Images(self.transport, "images", Image)
         self.networks = Networks(self.transport, "networks", Network)
         self.hosts = Hosts(self.transport, "hosts", Host)
+        self.migrations = Migrations(self.transport, "migrations", Migration)
         self.ssh_keys = SshKeys(self.transport, "ssh-keys", SshKey)
         self.projects = Projects(self.transport, "projects", Project)
         self.tokens = Tokens(self.transport, "tokens", Token)

@@ -8,6 +8,7 @@ from houyi.sdk.paths import path
 from houyi.wire.v1.host import Host, HostUpdate
 from houyi.wire.v1.image import Image, ImageCreate, ImageUpdate
 from houyi.wire.v1.join_token import JoinTokenCreate, JoinTokenCreated
+from houyi.wire.v1.migration import Migration, MigrationPlan, VmMigrate
 from houyi.wire.v1.network import Network, NetworkCreate
 from houyi.wire.v1.operation import Operation
 from houyi.wire.v1.project import Project, ProjectCreate
@@ -75,6 +76,11 @@ class VmCalls:
         return Call("POST", path("vms", vm, "resume"), _operation)
 
     @method
+    def migrate(self, vm: str, how: VmMigrate | None = None) -> Call[Operation]:
+        """Move it to another host. :raise Conflict: why it cannot move. :raise NoCapacity: no other host can take it."""
+        return Call("POST", path("vms", vm, "migrate"), _operation, how)
+
+    @method
     def ticket(self, vm: str, ask: TicketCreate) -> Call[Ticket]:
         """Opens one websocket of the VM's console or display, once, within 30 seconds, without a token: for browsers."""
         return Call("POST", path("vms", vm, "tickets"), Ticket.model_validate, ask)
@@ -137,6 +143,20 @@ class HostCalls:
     def remove(self, host: str) -> Call[None]:
         """:raise Conflict: `host_has_vms`."""
         return Call("DELETE", path("hosts", host), nothing)
+
+
+class MigrationCalls:
+    """Moves of VMs, under way and ended: what was expected of them and what became of it. `client.vms.migrate` begins one."""
+
+    @method
+    def plan(self, vm: str, how: VmMigrate | None = None) -> Call[MigrationPlan]:
+        """All checks of `vms.migrate`, where the VM would go and what stands against it; moves nothing."""
+        return Call("POST", path("vms", vm, "migrate"), MigrationPlan.model_validate, how, {"dry_run": True})
+
+    @method
+    def cancel(self, migration: str) -> Call[Migration]:
+        """As long as the VM lives at its source, where it goes on. :raise Conflict: `migration_ended`, `migration_settled`."""
+        return Call("POST", path("migrations", migration, "cancel"), Migration.model_validate)
 
 
 class SshKeyCalls:

@@ -17,6 +17,7 @@ POSTS: dict[str, Any] = {
     "/v1/vms/{vm}/resume": None,
     "/v1/vms/{vm}/reboot": None,
     "/v1/vms/{vm}/reset": None,
+    "/v1/vms/{vm}/migrate": None,
     "/v1/vms/{vm}/tickets": {"kind": "console"},
     "/v1/vm-types": {"name": "once", "vcpus": 1, "memory_mib": 128, "disk_gib": 1},
     "/v1/images": {"name": "once"},
@@ -26,6 +27,7 @@ POSTS: dict[str, Any] = {
     "/v1/tokens": {"name": "once"},
     "/v1/join-tokens": {"lifetime_seconds": 60},
     "/v1/operations/{operation}/cancel": None,
+    "/v1/migrations/{migration}/cancel": None,
 }
 
 
@@ -36,6 +38,8 @@ def test_every_post_is_here() -> None:
 async def _ready(world: World, path: str) -> tuple[str, Any]:
     if path == "/v1/vms":
         return path, {"name": "once", "image": (await world.new_image(project=(await _default(world)))).id, "vcpus": 1, "memory_mib": 64}
+    if path.endswith("/migrate"):
+        await world.new("host")  # that it can go to
     noun = path.partition("{")[2].partition("}")[0]
     return path.replace(f"{{{noun}}}", await world.new(noun)) if noun else path, POSTS[path]
 

@@ -46,6 +46,7 @@ TABLE = (
     row("POST", "/v1/vms/{vm}/resume", 202, 404, 202),
     row("POST", "/v1/vms/{vm}/reboot", 202, 404, 202),
     row("POST", "/v1/vms/{vm}/reset", 202, 404, 202),
+    row("POST", "/v1/vms/{vm}/migrate", 202, 404, 202),
     row("GET", "/v1/vms/{vm}/log", 200, 404, 200),
     row("POST", "/v1/vms/{vm}/tickets", 201, 404, 201, {"kind": "vnc"}),
     row("GET", "/v1/vm-types", 200, 200, 200),
@@ -68,6 +69,9 @@ TABLE = (
     row("GET", "/v1/hosts/{host}", 403, 403, 200),
     row("PATCH", "/v1/hosts/{host}", 403, 403, 200, {"cordoned": True}),
     row("DELETE", "/v1/hosts/{host}", 403, 403, 204),
+    row("GET", "/v1/migrations", 200, 200, 200),
+    row("GET", "/v1/migrations/{migration}", 200, 404, 200),
+    row("POST", "/v1/migrations/{migration}/cancel", 200, 404, 200),
     row("GET", "/v1/ssh-keys", 200, 200, 200),
     row("POST", "/v1/ssh-keys", 201, 201, 201, {**NAMED, "public_key": PUBLIC_KEY}),
     row("GET", "/v1/ssh-keys/{ssh_key}", 200, 404, 200),
@@ -110,6 +114,8 @@ async def filled(world: World, path: str) -> str:
     noun = path.partition("{")[2].partition("}")[0]
     if not noun:
         return path
+    if path.endswith("/migrate"):
+        await world.new("host")  # that it can go to
     if path.endswith("/resume"):
         from houyi.model.vm import Power, VmState
 

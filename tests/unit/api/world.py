@@ -37,7 +37,8 @@ from houyi.store.rows.image import insert_image
 from houyi.store.rows.vm import insert_vm, put_observed
 from houyi.store.store import Store
 from houyi.store.views.project import get_project
-from made import a_vm, an_image, an_observation, an_operation, new_id, put_host
+from houyi.store.views.vm import get_vm
+from made import a_migration, a_vm, an_image, an_observation, an_operation, insert_move, new_id, put_host
 
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHx7wBbGIi0dbB9Qp7ifpBXjT4CDQGgmn5Jc6aYhI4rf someone@example"
 CALLERS = ("nobody", "member", "other", "admin")
@@ -132,6 +133,15 @@ class World:
             await self.store.apply([put_observed(self.host_id, vm.project_id, an_observation(vm, state, epoch=1))])
         return vm
 
+    async def new_migration(self) -> str:
+        """Of a VM that runs; to a host of its own."""
+        vm = await self.new_vm()
+        destination = await put_host(self.store, f"h-{new_id()[:8]}")
+        moving = (await self.store.read(lambda c: get_vm(c, vm.id, None))).desired
+        one = a_migration(moving, self.host_id, destination, created_at=self.control.clock.now())
+        await self.store.apply([insert_move(one, moving)])
+        return one.id
+
     async def new(self, noun: str) -> str:
         """The id of a fresh one, in the project `mine` where it belongs to one."""
         name, ctx = f"{noun.replace('_', '-')}-{new_id()[:8]}", self.context()
@@ -157,6 +167,8 @@ class World:
             operation = an_operation(self.mine.id, cancellable=True)
             await self.store.apply([insert_operation(operation)])
             return operation.id
+        if noun == "migration":
+            return await self.new_migration()
         assert noun == "event"
         return await self.new_event()
 

@@ -153,9 +153,63 @@ EVENT: dict[str, Any] = {
     "at": AT,
     "revision": 3,
 }
+MIGRATION: dict[str, Any] = {
+    "id": numbered(12),
+    "project_id": numbered(2),
+    "vm_id": numbered(3),
+    "vm_name": "hello",
+    "kind": "live",
+    "state": "done",
+    "progress": 1.0,
+    "stage": "done",
+    "why": "",
+    "error": None,
+    "source_id": numbered(4),
+    "source_name": "node1",
+    "destination_id": numbered(13),
+    "destination_name": "node2",
+    "reason": "asked",
+    "priority": 0,
+    "cancelled": False,
+    "terms": {
+        "policy": "auto",
+        "downtime_ms_max": 300.0,
+        "postcopy": False,
+        "bandwidth_mib_s_max": 0.0,
+        "seconds_max": 1800.0,
+        "channels": 1,
+        "compressed": False,
+        "encrypted": True,
+    },
+    "figures": {"memory_remaining_mib": 32.0, "memory_sent_mib": 96.0, "bandwidth_mib_s": 99.6, "rounds": 3},
+    "forecast": {"converges": True, "mode": "plain", "total_seconds": 11.0, "downtime_ms": 50.0, "sent_mib": 600.0, "why": "it is idle", "inputs": {}},
+    "outcome": {"total_seconds": 12.34, "downtime_ms": 45.0, "gap_ms": 61.0, "sent_mib": 700.0, "rounds": 4, "mode": "plain", "throttle_percent": 0},
+    "source": {"presence": "none", "order": "clean", "busy": False, "over": True, "went": False, "clean": True, "heard": True, "error": None},
+    "destination": {"presence": "live", "order": "take", "busy": False, "over": False, "went": True, "clean": False, "heard": False, "error": None},
+    "operation_id": numbered(1),
+    "created_at": AT,
+    "began_at": AT,
+    "moved_at": AT,
+    "ended_at": AT,
+    "revision": 20,
+}
+PLAN: dict[str, Any] = {
+    "vm_id": numbered(3),
+    "vm_name": "hello",
+    "kind": "live",
+    "source_id": numbered(4),
+    "source_name": "node1",
+    "destination_id": numbered(13),
+    "destination_name": "node2",
+    "terms": MIGRATION["terms"],
+    "claims": {"vcpu": 1},
+    "blockers": [],
+    "forecast": MIGRATION["forecast"],
+}
 NOUNS: dict[str, dict[str, Any]] = {
     "vms": VM,
     "hosts": HOST,
+    "migrations": MIGRATION,
     "images": IMAGE,
     "networks": {
         "id": numbered(6),
@@ -234,6 +288,8 @@ class FakeApi:
             return _json(*special[path])
         if path.endswith("/log"):
             return Response(b"booting\r\nlogin: ", media_type="application/octet-stream")
+        if path.endswith("/migrate") and request.query_params.get("dry_run"):
+            return _json(200, PLAN)
         if path.endswith("/tickets"):
             return _json(201, {"ticket": "t1", "expires_at": AT})
         _, _, noun, *rest = path.split("/")

@@ -8,7 +8,7 @@ import yaml
 
 from houyi.cli.app import build_app
 from unit.cli.conftest import Houyi
-from unit.cli.fake_api import DONE, EVENT, HOST, IMAGE, NOUNS, OPERATION, VM, WHO, FakeApi, numbered
+from unit.cli.fake_api import DONE, EVENT, HOST, IMAGE, MIGRATION, NOUNS, OPERATION, PLAN, VM, WHO, FakeApi, numbered
 
 VM_ID = numbered(3)
 OP = f"/v1/operations/{numbered(1)}"
@@ -26,6 +26,24 @@ CASES = [
     ("vm reset hello", "POST /v1/vms/hello/reset", None, DONE),
     ("vm pause hello", "POST /v1/vms/hello/pause", None, DONE),
     ("vm resume hello", "POST /v1/vms/hello/resume", None, DONE),
+    ("vm migrate hello", "POST /v1/vms/hello/migrate", {}, DONE),
+    (
+        "vm migrate hello --to node2 --policy fast --downtime-ms 50 --postcopy --bandwidth-mib-s 10 --priority 2",
+        "POST /v1/vms/hello/migrate",
+        {"to": "node2", "policy": "fast", "downtime_ms_max": 50, "postcopy": True, "bandwidth_mib_s_max": 10.0, "priority": 2},
+        DONE,
+    ),
+    (
+        "vm set hello --migration-policy gentle --downtime-ms 100 --no-postcopy",
+        "PATCH /v1/vms/hello",
+        {"migration_policy": "gentle", "downtime_ms_max": 100, "postcopy": False},
+        VM,
+    ),
+    ("migration list", "GET /v1/migrations", None, [MIGRATION]),
+    ("migration list --open --vm hello --host node1", "GET /v1/migrations", None, [MIGRATION]),
+    (f"migration show {numbered(12)}", f"GET /v1/migrations/{numbered(12)}", None, MIGRATION),
+    (f"migration cancel {numbered(12)}", f"POST /v1/migrations/{numbered(12)}/cancel", None, ...),
+    ("migration plan hello --to node2", "POST /v1/vms/hello/migrate", {"to": "node2"}, PLAN),
     ("vm rename hello bye", "PATCH /v1/vms/hello", {"name": "bye"}, VM),
     ("vm protect hello", "PATCH /v1/vms/hello", {"protected": True}, VM),
     ("vm unprotect hello", "PATCH /v1/vms/hello", {"protected": False}, VM),
@@ -333,3 +351,33 @@ def test_completion(houyi: Houyi, home: Path, shell: str, sign: str) -> None:
     assert houyi("completion", "install", shell, "--file", str(file)).code == 0
     assert sign in file.read_text()
     assert houyi("completion", "show", shell, "-o", "json").json["shell"] == shell
+
+
+def test_what_was_expected_of_a_move_stands_beside_what_it_took(houyi: Houyi, api: FakeApi) -> None:
+    ran = houyi("migration", "list")
+    assert ("12.3s, 45ms still" in ran.out, "11.0s, 50ms still" in ran.out) == (True, True)
+    shown = houyi("migration", "show", numbered(12)).out
+    for text in ("node2: live, take; not heard of since", "61ms", "it is idle", "700 MiB"):
+        assert text in shown
+    api.answer("GET", "/v1/migrations", (200, {"items": [{**MIGRATION, "forecast": None, "outcome": None}], "revision": 1, "next": None}))
+    assert "still" not in houyi("migration", "list").out
+
+
+def test_what_stands_against_a_move_is_said(houyi: Houyi, api: FakeApi) -> None:
+    blockers = [{"code": "same_host", "detail": "the VM is there already"}, {"code": "host_not_ready", "detail": "host node2 is cordoned"}]
+    api.answer("POST", "/v1/vms/hello/migrate", (200, {**PLAN, "blockers": blockers, "forecast": None}))
+    told = houyi("migration", "plan", "hello").out
+    for text in ("it cannot be moved", "the VM is there already (same_host)", "host node2 is cordoned (host_not_ready)"):
+        assert text in told
+    assert "too little was measured" not in told
+    api.answer("POST", "/v1/vms/hello/migrate", (200, {**PLAN, "forecast": None}))
+    assert "too little was measured to say" in houyi("migration", "plan", "hello").out
+
+
+def test_a_vm_on_a_move_says_how_far_it_is(houyi: Houyi, api: FakeApi) -> None:
+    api.answer("GET", "/v1/vms/hello", (200, {**VM, "migration_id": numbered(12), "migration_policy": "auto", "downtime_ms_max": 300, "postcopy": True}))
+    api.answer("GET", f"/v1/migrations/{numbered(12)}", (200, {**MIGRATION, "state": "moving", "progress": 0.42}))
+    told = houyi("vm", "show", "hello").out
+    assert f"to node2, moving, 42%: `houyi migration show {numbered(12)}`" in told
+    assert "auto, at most 300ms still, post-copy allowed" in told
+    assert houyi("vm", "show", "hello", "-o", "json").json["migration_id"] == numbered(12)

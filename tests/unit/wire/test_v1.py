@@ -17,7 +17,7 @@ from houyi.wire.v1.shape import Asked, Page, Shown, rfc3339, rfc3339_or_none
 from houyi.wire.v1.vm import VmCreate, VmUpdate, show_vm
 from made import a_network, a_nic, a_vm, an_image
 
-NOUNS = ("vm", "vm_type", "image", "network", "host", "operation", "project", "token", "event", "ssh_key", "join_token")
+NOUNS = ("vm", "vm_type", "image", "network", "host", "operation", "project", "token", "event", "ssh_key", "join_token", "migration")
 
 
 def shapes() -> list[type[BaseModel]]:

@@ -18,6 +18,7 @@ from houyi.planning.spec import check_downtime
 from houyi.store.claims import claim_landing, claimed_by
 from houyi.store.journal import insert_operation
 from houyi.store.migration_docs import Asked
+from houyi.store.mutation import Mutation
 from houyi.store.rows.migration import insert_migration, update_migration
 from houyi.store.rows.vm import expect_vm
 from houyi.store.views.host import get_host, list_hosts
@@ -151,24 +152,30 @@ async def cancel_migration(control: Control, ctx: Context, migration_id: str) ->
     :raise Conflict: `migration_ended`, `migration_settled`: the VM lives at the destination already. :raise NotFound: `migration_not_found`.
     """
     migration = await control.store.read(lambda c: get_migration(c, migration_id, ctx.scope))
+    cancelled = replace(migration, spec=replace(migration.spec, cancelled=True))
+    return replace(cancelled, revision=await _cancel(control, ctx, migration, remembered(control, ctx, cancelled)))
+
+
+async def cancel_migration_of(control: Control, ctx: Context, operation: Operation) -> Operation:
+    """The same, by the operation. :raise Conflict: `operation_ended`: its move has ended meanwhile."""
+    vm_id = operation.target_id
+    found = await control.store.read(lambda c: open_migration_of(c, vm_id))
+    if found is None or found.operation_id != operation.id:
+        raise Conflict("operation_ended", "the move has ended meanwhile")
+    await _cancel(control, ctx, found, remembered(control, ctx, operation))
+    return operation
+
+
+async def _cancel(control: Control, ctx: Context, migration: Migration, beside: Sequence[Mutation]) -> int:
+    """:param beside: what is written with it. :return: the migration's revision."""
     state = migration.course.state
     if state in ENDED:
         raise Conflict("migration_ended", f"the migration is {state.value} already")
     if state is MigrationState.FINISHING:
         raise Conflict("migration_settled", "the VM lives at its destination already: move it back, if that is wanted")
     if migration.spec.cancelled:
-        return migration
-    spec = replace(migration.spec, cancelled=True)
+        return await control.store.apply(beside) if beside else migration.revision
     event = new_event(control, ctx, "vm.migration_cancel", migration.vm_id, migration.vm_name, "cancellation asked", project_id=migration.project_id)
-    revision = await control.store.apply([update_migration(migration, spec), event])
+    revision = await control.store.apply([update_migration(migration, replace(migration.spec, cancelled=True)), event, *beside])
     control.hints.poke("migrations")
-    return replace(migration, spec=spec, revision=revision)
-
-
-async def cancel_migration_of(control: Control, ctx: Context, operation: Operation) -> None:
-    """The same, by the operation. :raise Conflict: `operation_ended`: its move has ended meanwhile."""
-    vm_id = operation.target_id
-    found = await control.store.read(lambda c: open_migration_of(c, vm_id))
-    if found is None or found.operation_id != operation.id:
-        raise Conflict("operation_ended", "the move has ended meanwhile")
-    await cancel_migration(control, ctx, found.id)
+    return revision

@@ -18,8 +18,7 @@ async def cancel_operation(control: Control, ctx: Context, operation_id: str) ->
     if not operation.cancellable:
         raise Conflict("not_cancellable", f"a {operation.verb} cannot be cancelled: ask for the opposite instead (stop, delete)")
     if operation.verb == MIGRATE:
-        await cancel_migration_of(control, ctx, operation)
-        return await control.store.read(lambda c: get_operation(c, operation.id, ctx.scope))
+        return await cancel_migration_of(control, ctx, operation)
     ended = replace(operation, state=OperationState.CANCELLED, ended_at=control.clock.now(), stage="cancelled")
     revision = await control.store.apply([move_operation(ended), *remembered(control, ctx, ended)])
     control.hints.poke("images")

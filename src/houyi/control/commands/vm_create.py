@@ -16,7 +16,7 @@ from houyi.model.names import check_name
 from houyi.model.network import Network
 from houyi.model.operation import Operation
 from houyi.model.resources import in_words
-from houyi.model.vm import DesiredNic, DesiredVm, Firmware, NicSpec, Power, RestartPolicy, Vm, VmSpec
+from houyi.model.vm import DesiredNic, DesiredVm, Firmware, MigrationPolicy, NicSpec, Power, RestartPolicy, Vm, VmSpec
 from houyi.planning.placement.choose import Choice
 from houyi.planning.placement.filters import amounts
 from houyi.planning.spec import check_spec
@@ -63,6 +63,9 @@ class VmAsk:
     video: bool = True
     cpu_model: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    migration_policy: MigrationPolicy = MigrationPolicy.AUTO
+    downtime_ms_max: int = 300
+    postcopy: bool = False
     protected: bool = False
     start: bool = True
 
@@ -167,6 +170,9 @@ async def _resolve(control: Control, ctx: Context, ask: VmAsk) -> _Resolved:
         video=ask.video,
         cpu_model=ask.cpu_model,
         labels=dict(ask.labels),
+        migration_policy=ask.migration_policy,
+        downtime_ms_max=ask.downtime_ms_max,
+        postcopy=ask.postcopy,
     )
     return _Resolved(spec, networks, [one.address for one in asks])
 

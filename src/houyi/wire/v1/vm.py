@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from houyi.model.vm import EffectiveState, Firmware, GuestAgent, Power, RestartPolicy, StateReason, StopMode, effective
+from houyi.model.vm import EffectiveState, Firmware, GuestAgent, MigrationPolicy, Power, RestartPolicy, StateReason, StopMode, effective
 from houyi.model.vm import Vm as ModelVm
 from houyi.wire.v1.shape import Asked, Bool, Failure, Id, Int, Labels, LongText, Page, Revision, Shown, Text, Time, failure, rfc3339, rfc3339_or_none
 
@@ -34,6 +34,11 @@ class VmCreate(Asked):
     video: Bool = Field(True, description="Whether there is a display, and so VNC.")
     cpu_model: Text = Field("", description="A libvirt CPU model; empty: the host's default.")
     labels: Labels = Field({}, description="Key to value.")
+    migration_policy: MigrationPolicy = Field(
+        MigrationPolicy.AUTO, description="How it is moved to another host: auto, gentle (never slowed down), fast, never (not while it runs)."
+    )
+    downtime_ms_max: Int = Field(300, description="For how long the guest may stand still when it moves: 20 to 60000 milliseconds.")
+    postcopy: Bool = Field(False, description="Whether post-copy may be used when it moves: a guest whose halves cannot meet again is lost.")
     protected: Bool = Field(False, description="Protect it from deletion.")
     start: Bool = Field(True, description="Start it once it is made.")
 
@@ -51,6 +56,9 @@ class VmUpdate(Asked):
     firmware: Firmware | None = None
     video: Bool | None = None
     cpu_model: Text | None = None
+    migration_policy: MigrationPolicy | None = None
+    downtime_ms_max: Int | None = None
+    postcopy: Bool | None = None
 
 
 class VmStop(Asked):
@@ -95,6 +103,10 @@ class Vm(Shown):
     video: bool
     cpu_model: str
     labels: dict[str, str]
+    migration_policy: MigrationPolicy
+    downtime_ms_max: int
+    postcopy: bool
+    migration_id: Id | None = Field(description="The move to another host that it is on: /v1/migrations/ID says how far it is. Until it ends no verb is taken.")
     protected: bool
     generation: int = Field(description="Grows with every change of what is asked.")
     observed_generation: int = Field(description="The newest generation that is in force on its host.")
@@ -166,6 +178,10 @@ def show_vm(vm: ModelVm, names: Mapping[str, str]) -> Vm:
         video=spec.video,
         cpu_model=spec.cpu_model,
         labels=dict(spec.labels),
+        migration_policy=spec.migration_policy,
+        downtime_ms_max=spec.downtime_ms_max,
+        postcopy=spec.postcopy,
+        migration_id=vm.migration_id,
         protected=vm.protected,
         generation=desired.generation,
         observed_generation=observed.generation if observed else 0,
