@@ -22,7 +22,7 @@ from houyi.sdk.calls import AsyncNoun
 from houyi.sdk.credentials import find_login, local_login
 from houyi.sdk.paths import path
 from houyi.sdk.upload import RESUMES, Part, Told, broken, untold
-from houyi.sdk.waiting import LOOK_SECONDS, ended, overdue
+from houyi.sdk.waiting import Wait
 from houyi.wire.v1.event import Event
 from houyi.wire.v1.host import Host
 from houyi.wire.v1.image import Image
@@ -73,16 +73,10 @@ class AsyncOperations(nouns.OperationCalls, AsyncNoun[Operation]):
         :raise Failed: with the operation's own code, or `operation_cancelled`. :raise Unavailable: `wait_timeout`; it goes on.
         """
         clock = asyncio.get_running_loop().time
-        deadline = clock() + timeout_seconds
-        while True:
-            if on_progress is not None:
-                on_progress(operation)
-            if ended(operation):
-                return operation
-            left = deadline - clock()
-            if left <= 0:
-                raise overdue(operation, timeout_seconds)
-            operation = await self.look(operation.id, min(left, LOOK_SECONDS))
+        wait = Wait(timeout_seconds, clock() + timeout_seconds, on_progress)
+        while (seconds := wait.next_look(operation, clock())) is not None:
+            operation = await self.look(operation.id, seconds)
+        return operation
 
 
 class AsyncVmTypes(nouns.VmTypeCalls, AsyncNoun[VmType]):

@@ -21,7 +21,7 @@ from houyi.sdk.credentials import find_login, local_login
 from houyi.sdk.paths import path
 from houyi.sdk.transport import Transport
 from houyi.sdk.upload import RESUMES, Part, Told, broken, untold
-from houyi.sdk.waiting import LOOK_SECONDS, ended, overdue
+from houyi.sdk.waiting import Wait
 from houyi.wire.v1.event import Event
 from houyi.wire.v1.host import Host
 from houyi.wire.v1.image import Image
@@ -64,16 +64,10 @@ class Operations(nouns.OperationCalls, SyncNoun[Operation]):
 
         :raise Failed: with the operation's own code, or `operation_cancelled`. :raise Unavailable: `wait_timeout`; it goes on.
         """
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            if on_progress is not None:
-                on_progress(operation)
-            if ended(operation):
-                return operation
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise overdue(operation, timeout_seconds)
-            operation = self.look(operation.id, min(left, LOOK_SECONDS))
+        wait = Wait(timeout_seconds, time.monotonic() + timeout_seconds, on_progress)
+        while (seconds := wait.next_look(operation, time.monotonic())) is not None:
+            operation = self.look(operation.id, seconds)
+        return operation
 
 
 class VmTypes(nouns.VmTypeCalls, SyncNoun[VmType]):

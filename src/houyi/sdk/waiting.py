@@ -1,4 +1,7 @@
-"""When an operation is over, and how it ended."""
+"""When an operation is over, how it ended, and how long to look before."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from houyi.model.errors import Failed, Unavailable
 from houyi.model.operation import ENDED, OperationState
@@ -18,5 +21,26 @@ def ended(operation: Operation) -> bool:
     return operation.state in ENDED
 
 
-def overdue(operation: Operation, timeout_seconds: float) -> Unavailable:
-    return Unavailable("wait_timeout", f"{operation.verb} is not done after {timeout_seconds:.0f} s but goes on: wait for operation {operation.id} again")
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """For the end of one operation. :param deadline: in the caller's own time."""
+
+    timeout_seconds: float
+    deadline: float
+    on_progress: Callable[[Operation], None] | None = None
+
+    def next_look(self, operation: Operation, now: float) -> float | None:
+        """For how many seconds the next look may wait at the server; None: it is done.
+
+        :raise Failed: with the operation's own code, or `operation_cancelled`. :raise Unavailable: `wait_timeout`.
+        """
+        if self.on_progress is not None:
+            self.on_progress(operation)
+        if ended(operation):
+            return None
+        left = self.deadline - now
+        if left > 0:
+            return min(left, LOOK_SECONDS)
+        raise Unavailable(
+            "wait_timeout", f"{operation.verb} is not done after {self.timeout_seconds:.0f} s but goes on: wait for operation {operation.id} again"
+        )
