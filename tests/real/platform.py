@@ -16,6 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 from house.tree import ROOT
 from real.hosts import PrivateHost
 
+FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 API_PORT = 7480
 API = f"127.0.0.1:{API_PORT}"
 
@@ -151,9 +152,12 @@ class Platform:
         return [link["ifname"] for link in json.loads(self.host.inside("ip", "-json", "link", "show", "type", "bridge"))]
 
     def rules(self) -> list[str]:
-        """Every rule and every chain that is not one of the kernel's hooks (iptables-nft's are in it; it leaves empty tables with hooks)."""
+        """All of the firewall, tables that do nothing included (iptables-nft's are in it)."""
         found = json.loads(self.host.inside("nft", "--json", "list", "ruleset"))["nftables"]
-        return [json.dumps(thing) for thing in found if "rule" in thing or ("chain" in thing and "hook" not in thing["chain"])]
+        return [json.dumps(thing) for thing in found if "metainfo" not in thing]
+
+    def forwarding(self) -> bool:
+        return self.host.inside("cat", FORWARDING).strip() == "1"
 
     def mounts(self) -> list[str]:
         lines = Path(f"/proc/{self.host.init_pid}/mountinfo").read_text().splitlines()
@@ -168,6 +172,7 @@ def platform() -> Iterator[Platform]:
     host = PrivateHost(daemons=False)
     try:
         os.makedirs(host.folder / "home", exist_ok=True)
+        host.inside("sh", "-c", f"echo 0 > {FORWARDING}")  # as a new machine has it
         yield Platform(host)
     finally:
         host.close()

@@ -69,6 +69,7 @@ def test_a_second_up_finds_the_first(up: Platform) -> None:
 def test_secrets_are_private(up: Platform) -> None:
     open_to_others = [path for path in up.state.rglob("*") if re.search(r"token|\.key$", path.name) and path.is_file() and path.stat().st_mode & 0o077]
     assert open_to_others == []
+    assert list(up.run.glob("*token*")) == [], "the join token is used up"
     token = (up.state / "admin.token").read_text().strip()
     assert token not in up.logs()
     assert not any(token in line or "hyj_" in line for line in up.processes().values())
@@ -103,10 +104,13 @@ def test_up_heals_the_death_of_the_supervisor(hello: Platform) -> None:
 
 def test_down_leaves_nothing_and_up_brings_back(hello: Platform) -> None:
     first = hello.ask("vm", "show", NAME)["id"]
+    assert hello.rules()
+    assert hello.forwarding()
     hello.houyi("down")
     assert hello.processes() == {}
     assert hello.bridges() == []
     assert hello.rules() == []
+    assert not hello.forwarding()
     assert hello.houyi("down").returncode == 0
     hello.houyi("up", "--detach")
     hello.until(lambda: hello.answers(NAME), bool, BOOT_SECONDS)

@@ -66,8 +66,8 @@ async def _facts(ports: Ports, clock: Clock) -> HostFacts:
             await clock.sleep(1.0)
 
 
-async def join_platform(settings: Settings, token_text: str, clock: Clock, host_name: str) -> None:
-    """Get a certificate with a join token; waits for a server that is still starting.
+async def join_platform(settings: Settings, token_text: str, clock: Clock, host_name: str) -> bool:
+    """Get a certificate with a join token; waits for a server that is still starting. Returns whether the token is used up.
 
     A host that has joined with this very token is left as it is. With another token it joins again (its host was removed, its certificate has run out,
     or it shall belong to another platform); when that is refused it stays what it was, which may still be good.
@@ -76,13 +76,15 @@ async def join_platform(settings: Settings, token_text: str, clock: Clock, host_
     token = JoinTokenText.parse(token_text)
     if identity.joined and identity.joined_with == token.id:
         log.info("joined_already", host_id=identity.host_id())
-        return
+        return True
     try:
         await _join(settings, identity, token, clock, host_name)
     except HouyiError as refused:
         if not identity.joined:
             raise
         log.warning("not_joined_again", code=refused.code, detail=refused.detail, host_id=identity.host_id())
+        return False
+    return True
 
 
 async def _join(settings: Settings, identity: Identity, token: JoinTokenText, clock: Clock, host_name: str) -> None:
@@ -113,3 +115,12 @@ def read_token(path: Path | None, stdin: TextIO) -> str:
         return ""
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid("join_file_unreadable", f"the join token cannot be read from {path}: give a text file that this user may read ({error})") from error
+
+
+def forget_token(path: Path | None) -> None:
+    """Remove the file of a token that is used up, where it is a file and may be removed."""
+    if path is not None and path != Path("-"):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.info("join_file_left", path=str(path), detail=error.strerror)

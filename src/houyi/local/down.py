@@ -13,7 +13,7 @@ from houyi.base.config import Settings
 from houyi.base.log import get_log
 from houyi.host.port import Ports
 from houyi.host.shell import start
-from houyi.local import systemd
+from houyi.local import before, systemd
 from houyi.local.firewall import remove_libvirt_chains
 from houyi.local.orphans import orphans
 from houyi.local.processes import PidFile, end, until
@@ -61,6 +61,7 @@ async def take_down(settings: Settings, open_ports: OpenPorts, expect_restart: C
     ended = [await _end_program(settings, program, tell) for program in reversed(programs(settings)) if program.name in _LIBVIRT]
     if any(ended):
         await remove_libvirt_chains()
+        await before.restore(settings.run_dir)
     for orphan in orphans(settings.state_dir):
         tell(f"stopping QEMU (pid {orphan.pid})")
         await end(orphan, END_SECONDS)
@@ -131,6 +132,7 @@ async def _have_libvirt(settings: Settings) -> None:
     """Start libvirt's daemons, as `up` would, if they do not run; they are ended with those that `up` started. :raise Failed: `program_missing`."""
     if systemd.runs() or await answers_unix(LIBVIRT_SOCKET):
         return
+    await before.remember(settings.run_dir)
     for program in programs(settings):
         if program.name in _LIBVIRT and foreign(program) is None:
             process = start(program.argv, log=settings.log_dir / f"{program.name}.log")

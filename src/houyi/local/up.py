@@ -12,10 +12,10 @@ from pathlib import Path
 from houyi.base.config import Settings
 from houyi.base.log import get_log
 from houyi.host.shell import Started, start
-from houyi.local import systemd
+from houyi.local import before, systemd
 from houyi.local.kvm_device import open_to_qemu
 from houyi.local.processes import PidFile, until
-from houyi.local.programs import PYTHON, programs
+from houyi.local.programs import LIBVIRT_SOCKET, PYTHON, answers_unix, programs
 from houyi.local.supervisor import Supervisor
 from houyi.model.errors import Failed, Forbidden
 
@@ -69,6 +69,8 @@ async def up_foreground(settings: Settings) -> None:
     pid_file = supervisor_file(settings)
     with _only_one(settings.run_dir / "supervisor.lock"):
         pid_file.write(os.getpid())
+        if not await answers_unix(LIBVIRT_SOCKET):
+            await before.remember(settings.run_dir)
         supervisor = asyncio.create_task(Supervisor(programs(settings), settings.run_dir, settings.log_dir).run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from houyi.agent.agent import join_platform, read_token, run_agent
+from houyi.agent.agent import forget_token, join_platform, read_token, run_agent
 from houyi.agent.parting import expect_restart
 from houyi.base.clock import SystemClock
 from houyi.base.config import Settings
@@ -28,8 +28,8 @@ async def host(settings: Settings, join_file: Path | None) -> None:
 
     clock = SystemClock()
     token = await asyncio.to_thread(read_token, join_file, sys.stdin)
-    if token:
-        await join_platform(settings, token, clock, settings.agent.host_name or _short_name())
+    if token and await join_platform(settings, token, clock, settings.agent.host_name or _short_name()):
+        await asyncio.to_thread(forget_token, join_file)
     probe = await choose_accelerator(settings.agent.accelerator, settings.agent.probe_seconds)
     while True:
         try:

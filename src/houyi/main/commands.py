@@ -49,7 +49,10 @@ def server(
 
 
 def agent(
-    *, join_file: Annotated[Path | None, Parameter(help="A file with a join token, or - for stdin. A token is no argument: others see those.")] = None
+    *,
+    join_file: Annotated[
+        Path | None, Parameter(help="File with a join token, removed once that is used up; - for stdin. A token is no argument: others see those.")
+    ] = None,
 ) -> None:
     """Run this machine's agent in the foreground, until SIGTERM or Ctrl-C. VMs go on without it. A host that has not joined yet needs a join token once."""
     from houyi.main.agent import host

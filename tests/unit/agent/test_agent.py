@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from houyi.agent.agent import read_token
+from houyi.agent.agent import forget_token, read_token
 from houyi.main.commands import whole_app
 from houyi.model.errors import Invalid
 
@@ -38,3 +38,15 @@ def test_no_command_takes_a_join_token_as_an_argument() -> None:
     """Arguments are in the list of processes, which every user of the machine may read."""
     parameters = whole_app()["agent"].assemble_argument_collection()
     assert {name for argument in parameters for name in argument.names} == {"--join-file"}
+
+
+def test_the_file_of_a_used_token_is_removed(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("hyj_file")
+    for _ in range(2):  # gone already is fine
+        forget_token(file)
+        assert not file.exists()
+    forget_token(None)
+    forget_token(Path("-"))
+    forget_token(tmp_path)  # what cannot be removed stays
+    assert tmp_path.exists()
