@@ -151,7 +151,7 @@ class Machine:
         world, identity = self.world, identity_of(self.settings)
         token, text = await create_join_token(world.control, world.ctx, world.authority.fingerprint)
         self.host_id: HostId = await join_host(world.control, token.id, JoinTokenText.parse(text).secret, self.name)
-        identity.keep_certificate(world.authority.issue_host(self.host_id, identity.request()))
+        identity.pair.keep(world.authority.issue_host(self.host_id, identity.request()))
         identity.ca_path.write_text(world.authority.pem)
 
     def start(self) -> None:

@@ -183,7 +183,7 @@ async def test_a_host_reaches_nothing_of_another(platform: Platform) -> None:
         await socket.send(encode(RenewAsk(csr_pem=identity_of(evil.settings).request())))
         renewed = await heard(socket, RenewDone)
         assert isinstance(renewed, RenewDone)
-    identity_of(evil.settings).keep_certificate(renewed.certificate_pem)
+    identity_of(evil.settings).pair.keep(renewed.certificate_pem)
     assert evil.host_id != victim.host_id, "a certificate is renewed for who holds it"
     after = await platform.vm("hello")
     assert after.observed == before.observed

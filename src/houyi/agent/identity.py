@@ -9,15 +9,13 @@ import msgspec
 import websockets
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding
 from websockets.asyncio.client import ClientConnection, connect
 
+from houyi.agent.keypair import KeyPair, uris
 from houyi.base.secret_file import write_secret
 from houyi.model.errors import Failed, Forbidden, HouyiError, Unavailable
-from houyi.model.host import HOST_URI
+from houyi.model.host import HOST_URI, SERVER_URI
 from houyi.model.ids import HostId
 from houyi.model.join_token import JoinTokenText, ca_fingerprint
 from houyi.wire.agents import MAX_MESSAGE_BYTES, PROTOCOL, Down, JoinAsk, JoinCa, JoinDone, JoinHello, Message, Refused, decode_down, encode
@@ -32,12 +30,16 @@ class Identity:
     folder: Path
 
     @property
+    def pair(self) -> KeyPair:
+        return KeyPair(self.folder, "host")
+
+    @property
     def key_path(self) -> Path:
-        return self.folder / "host.key"
+        return self.pair.key_path
 
     @property
     def certificate_path(self) -> Path:
-        return self.folder / "host.pem"
+        return self.pair.certificate_path
 
     @property
     def ca_path(self) -> Path:
@@ -56,17 +58,12 @@ class Identity:
     def _token_path(self) -> Path:
         return self.folder / "joined-with"
 
-    def certificate(self) -> x509.Certificate:
-        return x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
-
     def host_id(self) -> HostId:
-        return HostId(_names(self.certificate())[0].removeprefix(HOST_URI))
+        return HostId(uris(self.pair.certificate())[0].removeprefix(HOST_URI))
 
     def renew_at(self) -> float:
         """When the last third of the certificate's life begins, Unix seconds."""
-        certificate = self.certificate()
-        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        return (end - (end - begin) / 3).timestamp()
+        return self.pair.renew_at()
 
     def context(self) -> ssl.SSLContext:
         """Mutual TLS 1.3 with our certificate, trusting the platform's CA and no other. :raise Failed: `identity_damaged`."""
@@ -81,37 +78,18 @@ class Identity:
 
     def request(self) -> str:
         """A signing request for our key, which is made when there is none yet."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self.key_path.exists():
-            new = ec.generate_private_key(ec.SECP256R1())
-            write_secret(self.key_path, new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        key = load_pem_private_key(self.key_path.read_bytes(), None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise Failed("identity_damaged", f"{self.key_path} is not an EC key: remove it and join again")
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "houyi host")])
-        return x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+        return self.pair.request()
 
     def renew(self, pem: str) -> None:
         """Keep the next certificate. :raise Failed: `certificate_unusable`: it is not for this host and its key, or not of our CA; the old one stays."""
-        now = self.certificate()
-        try:
-            new = x509.load_pem_x509_certificate(pem.encode())
-            new.verify_directly_issued_by(x509.load_pem_x509_certificate(self.ca_path.read_bytes()))
-            same = new.public_key() == now.public_key() and _names(new) == _names(now)
-        except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
-            same = False
-        if not same:
-            raise Failed("certificate_unusable", "the server sent a certificate that is not for this host: it is not kept; look at the server's log")
-        self.keep_certificate(pem)
+        mine = uris(self.pair.certificate())
+        self.pair.renew(pem, self.ca_path.read_text(), lambda new: uris(new) == mine)
 
     def keep_membership(self, certificate_pem: str, ca_pem: str, token_id: str) -> None:
         """What joining has brought; in place of an earlier membership, if any."""
         write_secret(self.ca_path, ca_pem.encode())
-        self.keep_certificate(certificate_pem)
+        self.pair.keep(certificate_pem)
         write_secret(self._token_path, token_id.encode())
-
-    def keep_certificate(self, pem: str) -> None:
-        write_secret(self.certificate_path, pem.encode())
 
 
 async def join(identity: Identity, host: str, port: int, token: JoinTokenText, name: str) -> HostId:
@@ -163,13 +141,7 @@ def _check_ca(ca_pem: str, wanted: str, leaf_der: bytes) -> None:
             raise error
         leaf = x509.load_der_x509_certificate(leaf_der)
         leaf.verify_directly_issued_by(ca)
-        # hosts have certificates of the same CA: none of them may pass for the server
-        if ExtendedKeyUsageOID.SERVER_AUTH not in leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value:
+        if SERVER_URI not in uris(leaf):  # hosts have certificates of the same CA: none of them may pass for the server
             raise error
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         raise error from None
-
-
-def _names(certificate: x509.Certificate) -> list[str]:
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return names.get_values_for_type(x509.UniformResourceIdentifier)

@@ -1,6 +1,7 @@
-"""The platform's certificate authority: it signs the agents' listener's certificate and one client certificate a host.
+"""The platform's certificate authority: it signs the certificate of the agents' listener and two of each host.
 
-EC P-256; a host is known by the URI `spiffe://houyi/host/<id>` in its certificate and by nothing else in it.
+EC P-256. A host is known by the URI `spiffe://houyi/host/<id>` in its certificate and by nothing else in it; with that certificate it speaks to the server
+and, at both ends, through the doors between hosts. QEMU has another one for moves, with a DNS name only: its key is readable by QEMU's user, so it must open nothing else.
 """
 
 import ipaddress
@@ -19,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from houyi.base.clock import Clock
 from houyi.base.secret_file import write_secret
 from houyi.model.errors import Failed, Invalid
-from houyi.model.host import HOST_URI
+from houyi.model.host import HOST_URI, SERVER_URI, move_name
 from houyi.model.ids import HostId
 from houyi.model.join_token import ca_fingerprint
 
@@ -73,9 +74,8 @@ class Authority:
     def issue_server(self, names: Sequence[str]) -> tuple[Path, Path]:
         """A fresh certificate (followed by the CA's) and key for the agents' listener, as files in the CA's folder."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder("houyi server", key.public_key(), SERVER_DAYS)
-        builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        alternatives = [*(_general_name(name) for name in names), x509.UniformResourceIdentifier(SERVER_URI)]
+        builder = self._builder("houyi server", key.public_key(), SERVER_DAYS, alternatives, [ExtendedKeyUsageOID.SERVER_AUTH])
         certificate = builder.sign(self.key, hashes.SHA256())
         certificate_path, key_path = self.folder / "server.pem", self.folder / "server.key"
         write_secret(key_path, _key_pem(key))
@@ -84,13 +84,19 @@ class Authority:
 
     def issue_host(self, host_id: HostId, csr_pem: str) -> str:
         """Sign a host's request, of which only the public key is believed. :raise Invalid: `csr_invalid`."""
-        key = check_request(csr_pem)
-        builder = self._builder(f"houyi host {host_id}", key, HOST_DAYS)
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"{HOST_URI}{host_id}")]), critical=False)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        return self._sign(f"houyi host {host_id}", csr_pem, x509.UniformResourceIdentifier(f"{HOST_URI}{host_id}"))
+
+    def issue_move(self, host_id: HostId, csr_pem: str) -> str:
+        """Sign the request of a host for QEMU's certificate in moves, the same way. :raise Invalid: `csr_invalid`."""
+        return self._sign(f"houyi moves of {host_id}", csr_pem, x509.DNSName(move_name(host_id)))
+
+    def _sign(self, name: str, csr_pem: str, alternative: x509.GeneralName) -> str:
+        builder = self._builder(name, check_request(csr_pem), HOST_DAYS, [alternative], [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
         return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
-    def _builder(self, name: str, key: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:
+    def _builder(
+        self, name: str, key: ec.EllipticCurvePublicKey, days: int, alternatives: Sequence[x509.GeneralName], uses: Sequence[x509.ObjectIdentifier]
+    ) -> x509.CertificateBuilder:
         now = _now(self.clock)
         return (
             x509.CertificateBuilder()
@@ -103,6 +109,8 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         )
 
 

@@ -11,6 +11,15 @@ HOST_URI = "spiffe://houyi/host/"
 """Before a host's id, the name of the host in its certificate: written by the CA, read by both ends of the link."""
 
 
+SERVER_URI = "spiffe://houyi/server"
+"""The platform's own name in the certificate of the agents' listener: hosts have certificates that are good for servers too, and must not pass for it."""
+
+
+def move_name(host_id: HostId) -> str:
+    """The DNS name in the certificate that QEMU shows in moves to and from this host."""
+    return f"{host_id}.hosts.houyi"
+
+
 class HostState(StrEnum):
     """What people see; computed from the administrator's wish and the lease."""
 

@@ -2,8 +2,8 @@
 
     /join   no client certificate: JoinHello -> JoinCa ; JoinAsk -> JoinDone | Refused       (one exchange, then closed)
     /link   mutual TLS: Hello -> Welcome, then
-            down: Desired (a whole snapshot, whenever anything of it changed), RenewDone, ImageChunk, Stream*, Refused
-            up:   Report (heartbeat with load, facts when changed, VMs that changed; all VMs first), RenewAsk, ImageAsk, Stream*
+            down: Desired (a whole snapshot, whenever anything of it changed), RenewDone, MoveCertificateDone, ImageChunk, Stream*, Refused
+            up:   Report (heartbeat with load, facts when changed, VMs that changed; all VMs first), RenewAsk, MoveCertificateAsk, ImageAsk, Stream*
 
 Level-triggered: losing a message costs latency only, since Desired is always whole and a Report is repeated after a reconnect.
 Streams (console, VNC) carry credit: a side may have at most WINDOW bytes in flight that the other has not acknowledged.
@@ -131,6 +131,16 @@ class RenewDone(Message, frozen=True):
     certificate_pem: str
 
 
+class MoveCertificateAsk(Message, frozen=True):
+    """As RenewAsk, for the certificate that QEMU shows in moves (of a key of its own)."""
+
+    csr_pem: str
+
+
+class MoveCertificateDone(Message, frozen=True):
+    certificate_pem: str
+
+
 class ImageAsk(Message, frozen=True):
     """Give me `length` bytes of an image at `offset` (at most CHUNK_BYTES)."""
 
@@ -172,8 +182,8 @@ class StreamClose(Message, frozen=True):
     problem: Problem | None = None
 
 
-Down = Welcome | Desired | RenewDone | ImageChunk | StreamOpen | StreamData | StreamAck | StreamClose | JoinCa | JoinDone | Refused
-Up = JoinHello | JoinAsk | Hello | Report | RenewAsk | ImageAsk | StreamData | StreamAck | StreamClose
+Down = Welcome | Desired | RenewDone | MoveCertificateDone | ImageChunk | StreamOpen | StreamData | StreamAck | StreamClose | JoinCa | JoinDone | Refused
+Up = JoinHello | JoinAsk | Hello | Report | RenewAsk | MoveCertificateAsk | ImageAsk | StreamData | StreamAck | StreamClose
 
 _encoder = msgspec.msgpack.Encoder()
 _down: msgspec.msgpack.Decoder[Down] = msgspec.msgpack.Decoder(Down)

@@ -1,5 +1,6 @@
 """Whom a joining host believes: the holder of a server's certificate of the CA that is named in its token, and nobody else."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,27 @@ def test_the_right_ca_in_the_wrong_hands_is_not(authority: Authority, tmp_path: 
         _check_ca(authority.pem, authority.fingerprint, server_der(other))
 
 
-def test_a_host_cannot_pass_for_the_server(authority: Authority, tmp_path: Path) -> None:
-    certificate = authority.issue_host(HostId("h"), Identity(tmp_path / "host").request())
+@pytest.mark.parametrize("issue", [Authority.issue_host, Authority.issue_move])
+def test_a_host_cannot_pass_for_the_server(authority: Authority, tmp_path: Path, issue: Callable[[Authority, HostId, str], str]) -> None:
+    certificate = issue(authority, HostId("h"), Identity(tmp_path / "host").request())
     with pytest.raises(Forbidden):
         _check_ca(authority.pem, authority.fingerprint, x509.load_pem_x509_certificate(certificate.encode()).public_bytes(Encoding.DER))
+
+
+def test_qemus_certificate_names_no_host(authority: Authority, tmp_path: Path) -> None:
+    """Its key is readable by QEMU's user: it must not open the link or a door."""
+    certificate = x509.load_pem_x509_certificate(authority.issue_move(HostId("h"), Identity(tmp_path / "host").request()).encode())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert list(names) == [x509.DNSName("h.hosts.houyi")]
+
+
+def test_a_certificate_for_one_end_only_is_renewed_at_once(authority: Authority, tmp_path: Path) -> None:
+    identity = Identity(tmp_path / "host")
+    identity.pair.keep(authority.issue_host(HostId("h"), identity.request()))
+    assert identity.renew_at() > SystemClock().now()
+    pem, _ = authority.issue_server(("h",))
+    identity.pair.keep(pem.read_text())
+    assert identity.renew_at() == 0.0
 
 
 def test_the_key_stays_and_is_nobody_elses_to_read(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Bench:
         self.authority = Authority.open(folder / "ca", self.clock)
         self.settings = Settings(state_dir=folder, agent=AgentSettings(metrics_port=0))
         self.identity: Identity = identity_of(self.settings)
-        self.identity.keep_certificate(self.authority.issue_host(HOST, self.identity.request()))
+        self.identity.pair.keep(self.authority.issue_host(HOST, self.identity.request()))
         self.identity.ca_path.write_text(self.authority.pem)
         self.sim = SimHost(self.clock)
         self.wires: asyncio.Queue[Wire] = asyncio.Queue()
@@ -103,14 +103,14 @@ async def test_a_complete_report_comes_first(bench: Bench) -> None:
 async def test_the_certificate_is_renewed_in_its_last_third(bench: Bench) -> None:
     wire = await bench.linked()
     await bench.silent_about(wire, RenewAsk)
-    before = bench.identity.certificate()
+    before = bench.identity.pair.certificate()
     bench.clock.jump = (HOST_DAYS * 2 / 3 + 1) * 86400
     ask = await bench.heard(wire, RenewAsk)
     assert isinstance(ask, RenewAsk)
     await bench.silent_about(wire, RenewAsk)  # asked once, until it is time to ask again
     await bench.say(wire, RenewDone(certificate_pem=bench.authority.issue_host(HOST, ask.csr_pem)))
     await bench.silent_about(wire, RenewAsk)
-    after = bench.identity.certificate()
+    after = bench.identity.pair.certificate()
     assert after.not_valid_after_utc > before.not_valid_after_utc
     assert after.public_key() == before.public_key()
     assert bench.identity.host_id() == HOST

@@ -26,6 +26,8 @@ from houyi.wire.agents import (
     ImageAsk,
     ImageChunk,
     Message,
+    MoveCertificateAsk,
+    MoveCertificateDone,
     RenewAsk,
     RenewDone,
     Report,
@@ -149,6 +151,8 @@ class Session:
                 await self._take_report(message)
             case ImageAsk():
                 self._ask(message)
+            case MoveCertificateAsk():
+                await self.send(MoveCertificateDone(certificate_pem=self._authority.issue_move(self.host_id, message.csr_pem)))
             case RenewAsk():
                 await self.send(RenewDone(certificate_pem=self._authority.issue_host(self.host_id, message.csr_pem)))
             case StreamData():

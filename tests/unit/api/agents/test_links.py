@@ -56,6 +56,8 @@ from houyi.wire.agents import (
     JoinAsk,
     JoinHello,
     Message,
+    MoveCertificateAsk,
+    MoveCertificateDone,
     Refused,
     RenewAsk,
     RenewDone,
@@ -204,6 +206,7 @@ def _lies(vm: VmId, image: ImageId, csr: str) -> dict[str, Message]:
         "stream ack": StreamAck(stream=1, bytes=1 << 30),
         "stream close": StreamClose(stream=1, problem=Problem("a_lie", "a lie")),
         "renewal": RenewAsk(csr_pem=csr),
+        "certificate for moves": MoveCertificateAsk(csr_pem=csr),
     }
 
 
@@ -226,6 +229,11 @@ async def test_a_host_reaches_nothing_of_another(door: Door, lie: str) -> None:
         done = await evil.hear(RenewDone)
         assert isinstance(done, RenewDone)
         assert f"spiffe://houyi/host/{door.b}".encode() in _der(done.certificate_pem)
+    if lie == "certificate for moves":
+        given = await evil.hear(MoveCertificateDone)
+        assert isinstance(given, MoveCertificateDone)
+        assert f"{door.b}.hosts.houyi".encode() in _der(given.certificate_pem)
+        assert b"spiffe:" not in _der(given.certificate_pem)
     await door.flushed(evil)
     assert await door.vm() == door.running
     vm = await door.control.store.read(lambda c: get_vm(c, door.vm_id, None))
