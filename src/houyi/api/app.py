@@ -21,7 +21,23 @@ from houyi.api.gate import Gate
 from houyi.api.openapi import describe
 from houyi.api.problems import on_http, on_invalid, on_refusal
 from houyi.api.tunnels import Tunnels
-from houyi.api.v1 import about, console, event, host, image, join_token, migration, network, operation, project, ssh_key, token, vm, vm_type
+from houyi.api.v1 import (
+    about,
+    console,
+    event,
+    host,
+    image,
+    join_token,
+    migration,
+    network,
+    operation,
+    placement_group,
+    project,
+    ssh_key,
+    token,
+    vm,
+    vm_type,
+)
 from houyi.control.control import Control
 from houyi.model.errors import HouyiError, Invalid
 
@@ -34,6 +50,7 @@ ROUTERS = (
     image.router,
     network.router,
     host.router,
+    placement_group.router,
     ssh_key.router,
     project.router,
     token.router,

@@ -101,6 +101,9 @@ def show_vm(vm: Row, migration: Row | None, options: Options) -> None:
         ("moves", _moves(vm)),
         ("protected", "yes" if vm.get("protected") else "no"),
         ("labels", show_pairs(dig(vm, "labels", {}))),
+        ("placement group", str(dig(vm, "placement_group_name") or dig(vm, "placement_group_id"))),
+        ("host labels", show_pairs(dig(vm, "host_labels", {}))),
+        ("storage", str(dig(vm, "storage"))),
         ("running for", show_age(vm["started_at"], now) if vm.get("started_at") else ""),
         ("age", show_age(vm.get("created_at"), now)),
     ]

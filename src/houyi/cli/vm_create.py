@@ -11,7 +11,7 @@ from houyi.cli.progress import follow, until
 from houyi.cli.quantities import parse_nic, show_size
 from houyi.cli.session import OPTIONS, WAITING, DiskGib, MemoryMib, Options, Waiting, connect, dig
 from houyi.model.errors import Invalid
-from houyi.model.vm import Firmware, RestartPolicy
+from houyi.model.vm import LOCAL, Firmware, RestartPolicy
 from houyi.sdk.paths import path
 
 if TYPE_CHECKING:
@@ -52,12 +52,28 @@ class Hardware:
         return {**known, "nics": nics, "firmware": self.firmware, "video": self.video, "cpu_model": self.cpu_model}
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Options of `vm create` about where it may be."""
+
+    group: Annotated[str, Parameter(help="Placement group that it is made into (`houyi placement-group list`).", show_default=False)] = ""
+    host_label: Annotated[tuple[str, ...], Parameter(negative=(), help="KEY=VALUE: only on a host that has this label; may be given several times.")] = ()
+    storage: Annotated[str, Parameter(help="Where its disk is: 'local', or a folder that hosts share.")] = LOCAL
+
+    def body(self) -> dict[str, Any]:
+        """As the API takes it."""
+        asked = {"placement_group": self.group, "host_labels": labels_of(self.host_label), "storage": "" if self.storage == LOCAL else self.storage}
+        return {key: value for key, value in asked.items() if value}
+
+
 def create(
     name: Annotated[str, Parameter(help="Name of the new VM, which is also its host name: a-z, 0-9 and '-'.")],
     /,
     *,
     image: Annotated[str, Parameter(help="Name or id of the image that its disk starts from.")],
     hardware: Hardware = Hardware(),
+    place: Place = Place(),
     ssh_key: Annotated[
         tuple[str, ...], Parameter(negative=(), help="A key of `houyi ssh-key list`, or a file with a public key; may be given several times.")
     ] = (),
@@ -76,6 +92,7 @@ def create(
     body: dict[str, Any] = {
         **hardware.body(),
         **moves.body(),
+        **place.body(),
         "name": name,
         "image": image,
         "ssh_keys": [key_text(key) for key in ssh_key],

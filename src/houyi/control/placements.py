@@ -1,15 +1,21 @@
 """Placement as commands and reconcilers use it: the fleet as it is now, and the choice for one VM."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from houyi.base.config import ServerSettings
+from houyi.control.control import Control
 from houyi.model.host import Host
+from houyi.model.ids import HostId, PlacementGroupId, VmId
 from houyi.model.placement_group import PlacementGroup
 from houyi.model.resources import DISK_GIB, MEMORY_MIB, VCPU
 from houyi.model.vm import VmSpec
 from houyi.planning.placement.choose import Choice, choose, limits
 from houyi.planning.placement.filters import amounts
 from houyi.planning.placement.fleet import Fleet, Members, Request
+from houyi.store.views.host import list_hosts
+from houyi.store.views.page import EVERYTHING
+from houyi.store.views.placement_group import members_by_host, placement_groups_by_id
 
 
 def host_limits(host: Host, settings: ServerSettings) -> dict[str, int]:
@@ -18,23 +24,39 @@ def host_limits(host: Host, settings: ServerSettings) -> dict[str, int]:
     return limits(host, ratios, settings.memory_reserved_mib)
 
 
-def fleet_of(hosts: Sequence[Host], settings: ServerSettings, members: Members | None = None) -> Fleet:
-    """Hosts as placement sees them."""
-    return Fleet(hosts, [host_limits(host, settings) for host in hosts], members)
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where VMs could go: the hosts, and who of their groups is where, at one moment."""
+
+    hosts: Sequence[Host]
+    groups: Mapping[PlacementGroupId, PlacementGroup]
+    members: Members
+    settings: ServerSettings
+
+    def fleet(self) -> Fleet:
+        return Fleet(self.hosts, [host_limits(host, self.settings) for host in self.hosts], self.members)
+
+    def request(self, spec: VmSpec, among: Iterable[HostId] | None = None) -> Request:
+        """What a VM asks of its host. :param among: the only hosts that come into question."""
+        return Request(
+            asked=amounts(spec),
+            labels=spec.host_labels,
+            firmware=spec.firmware.value,
+            storage=spec.storage,
+            cpu_model=spec.cpu_model,
+            group=None if spec.placement_group_id is None else self.groups.get(spec.placement_group_id),
+            among=None if among is None else frozenset(among),
+        )
+
+    def choose(self, request: Request, fleet: Fleet | None = None) -> Choice:
+        """Where it would go. :param fleet: this ground's, if it has taken VMs meanwhile."""
+        return choose(self.fleet() if fleet is None else fleet, request, packing=self.settings.placement_packing)
 
 
-def request_of(spec: VmSpec, group: PlacementGroup | None = None) -> Request:
-    """What a VM asks of its host. :param group: the one that the spec names."""
-    return Request(
-        asked=amounts(spec),
-        labels=spec.host_labels,
-        firmware=spec.firmware.value,
-        storage=spec.storage,
-        cpu_model=spec.cpu_model,
-        group=group,
+async def look(control: Control, specs: Iterable[VmSpec], *, without: VmId | None = None) -> Ground:
+    """In one consistent snapshot. :param without: a VM that is placed anew, and so does not count where it is."""
+    groups = {spec.placement_group_id for spec in specs if spec.placement_group_id is not None}
+    hosts, known, members = await control.store.read(
+        lambda c: (list_hosts(c, EVERYTHING).items, placement_groups_by_id(c, groups), members_by_host(c, groups, without))
     )
-
-
-def choose_host(hosts: Sequence[Host], spec: VmSpec, settings: ServerSettings) -> Choice:
-    """Where a VM of this spec would go now."""
-    return choose(fleet_of(hosts, settings), request_of(spec), packing=settings.placement_packing)
+    return Ground(hosts, known, members, control.settings.server)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from houyi.model.errors import Invalid, TooLarge
+from houyi.model.names import check_name
 from houyi.model.vm import VmSpec
 
 VCPUS_MAX = 240
@@ -48,6 +49,8 @@ def check_spec(spec: VmSpec) -> None:
         )
     check_downtime(spec.downtime_ms_max)
     check_labels(spec.labels)
+    check_labels(spec.host_labels)
+    check_name(spec.storage, "storage")
 
 
 def check_downtime(downtime_ms_max: int) -> None:

@@ -30,6 +30,7 @@ from houyi.wire.v1.join_token import JoinToken
 from houyi.wire.v1.migration import Migration
 from houyi.wire.v1.network import Network
 from houyi.wire.v1.operation import Operation
+from houyi.wire.v1.placement_group import PlacementGroup
 from houyi.wire.v1.project import Project, WhoAmI
 from houyi.wire.v1.ssh_key import SshKey
 from houyi.wire.v1.token import Token
@@ -87,6 +88,10 @@ class AsyncNetworks(nouns.NetworkCalls, AsyncNoun[Network]):
     pass
 
 
+class AsyncPlacementGroups(nouns.PlacementGroupCalls, AsyncNoun[PlacementGroup]):
+    pass
+
+
 class AsyncHosts(nouns.HostCalls, AsyncNoun[Host]):
     pass
 
@@ -127,6 +132,7 @@ class AsyncClient:
         self.networks = AsyncNetworks(self.transport, "networks", Network)
         self.hosts = AsyncHosts(self.transport, "hosts", Host)
         self.migrations = AsyncMigrations(self.transport, "migrations", Migration)
+        self.placement_groups = AsyncPlacementGroups(self.transport, "placement-groups", PlacementGroup)
         self.ssh_keys = AsyncSshKeys(self.transport, "ssh-keys", SshKey)
         self.projects = AsyncProjects(self.transport, "projects", Project)
         self.tokens = AsyncTokens(self.transport, "tokens", Token)

@@ -29,6 +29,7 @@ from houyi.wire.v1.join_token import JoinToken
 from houyi.wire.v1.migration import Migration
 from houyi.wire.v1.network import Network
 from houyi.wire.v1.operation import Operation
+from houyi.wire.v1.placement_group import PlacementGroup
 from houyi.wire.v1.project import Project, WhoAmI
 from houyi.wire.v1.ssh_key import SshKey
 from houyi.wire.v1.token import Token
@@ -78,6 +79,10 @@ class Networks(nouns.NetworkCalls, SyncNoun[Network]):
     pass
 
 
+class PlacementGroups(nouns.PlacementGroupCalls, SyncNoun[PlacementGroup]):
+    pass
+
+
 class Hosts(nouns.HostCalls, SyncNoun[Host]):
     pass
 
@@ -118,6 +123,7 @@ class Client:
         self.networks = Networks(self.transport, "networks", Network)
         self.hosts = Hosts(self.transport, "hosts", Host)
         self.migrations = Migrations(self.transport, "migrations", Migration)
+        self.placement_groups = PlacementGroups(self.transport, "placement-groups", PlacementGroup)
         self.ssh_keys = SshKeys(self.transport, "ssh-keys", SshKey)
         self.projects = Projects(self.transport, "projects", Project)
         self.tokens = Tokens(self.transport, "tokens", Token)

@@ -11,6 +11,7 @@ from houyi.wire.v1.join_token import JoinTokenCreate, JoinTokenCreated
 from houyi.wire.v1.migration import Migration, MigrationPlan, VmMigrate
 from houyi.wire.v1.network import Network, NetworkCreate
 from houyi.wire.v1.operation import Operation
+from houyi.wire.v1.placement_group import PlacementGroup, PlacementGroupCreate
 from houyi.wire.v1.project import Project, ProjectCreate
 from houyi.wire.v1.ssh_key import SshKey, SshKeyCreate
 from houyi.wire.v1.token import TokenCreate, TokenCreated
@@ -129,6 +130,19 @@ class NetworkCalls:
     def delete(self, network: str) -> Call[None]:
         """:raise Conflict: `in_use`."""
         return Call("DELETE", path("networks", network), nothing)
+
+
+class PlacementGroupCalls:
+    """VMs that shall be near each other, or apart; `VmCreate.placement_group` names one."""
+
+    @method
+    def create(self, group: PlacementGroupCreate) -> Call[PlacementGroup]:
+        return Call("POST", path("placement-groups"), PlacementGroup.model_validate, group)
+
+    @method
+    def delete(self, group: str) -> Call[None]:
+        """:raise Conflict: `placement_group_in_use`: a VM is in it."""
+        return Call("DELETE", path("placement-groups", group), nothing)
 
 
 class HostCalls:

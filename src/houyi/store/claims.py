@@ -11,8 +11,11 @@ from sqlalchemy import Connection, func, insert, select, update
 from houyi.model.errors import Conflict, NoCapacity, NotFound, Stale
 from houyi.model.ids import HostId
 from houyi.model.migration import Migration
+from houyi.model.placement_group import GroupStrength, PlacementGroupSpec
 from houyi.model.resources import Amounts, missing
 from houyi.model.vm import DesiredVm
+from houyi.planning.placement.groups import domain_of, why_broken
+from houyi.planning.placement.numa import nodes_of
 from houyi.store import tables
 from houyi.store.docs import dump, load
 from houyi.store.mutation import Mutation
@@ -45,12 +48,37 @@ def _check_room(connection: Connection, host_id: HostId, amounts: Amounts, limit
         raise NoCapacity("no_capacity", "the host's room was taken meanwhile", asked=dict(amounts), left=left, short=short)
 
 
+def _check_group(connection: Connection, vm_id: str, host_id: HostId) -> None:
+    """The hard rule of the VM's placement group, over every claim of the group's other VMs: homes and landing places alike."""
+    group, member, claim, host = tables.placement_group, tables.placement_group_member, tables.claim, tables.host
+    row = connection.execute(select(group.c.id, group.c.name, group.c.doc).join(member).where(member.c.vm_id == vm_id)).first()
+    if row is None:
+        return
+    spec = load(row.doc, PlacementGroupSpec)
+    if spec.strength is not GroupStrength.HARD:
+        return
+
+    def domain(one: str, labels: str) -> str | None:
+        return domain_of(spec.scope, HostId(one), load(labels, dict[str, str]))
+
+    others = (
+        select(host.c.id, host.c.labels)
+        .join(claim, claim.c.host_id == host.c.id)
+        .join(member, member.c.vm_id == claim.c.vm_id)
+        .where(member.c.placement_group_id == row.id, member.c.vm_id != vm_id)
+    )
+    taken = {domain(other.id, other.labels) for other in connection.execute(others)}
+    labels = connection.execute(select(host.c.labels).where(host.c.id == host_id)).scalar_one()
+    if why := why_broken(spec, domain(host_id, labels), taken):
+        raise Stale("placement_group_broken", f"placement group {row.name!r} forbids it: {why}; look again")
+
+
 def claim_host(vm: DesiredVm, host_id: HostId, amounts: Amounts, limits: Amounts, at: float) -> Mutation:
     """Give a VM that has no host to one: its epoch grows by one in this transaction.
 
     :param limits: what may be claimed on that host in all, overcommit included.
     :raise NoCapacity: the room went to somebody else. :raise NotFound: the VM or host is gone.
-    :raise Stale: `placed_already`, `vm_changed` (what it asks for may be another by now), `host_cordoned`.
+    :raise Stale: `placed_already`, `vm_changed` (what it asks for may be another by now), `host_cordoned`, `placement_group_broken`.
     """
 
     def write(connection: Connection, revision: int) -> None:
@@ -66,10 +94,13 @@ def claim_host(vm: DesiredVm, host_id: HostId, amounts: Amounts, limits: Amounts
         if host.cordoned:
             raise Stale("host_cordoned", "the host was cordoned meanwhile: look again")
         _check_room(connection, host_id, amounts, limits, None)
+        if desired.spec.placement_group_id is not None:
+            _check_group(connection, vm.id, host_id)
         epoch = desired.epoch + 1
         connection.execute(insert(tables.claim).values(id=vm.id, vm_id=vm.id, host_id=host_id, epoch=epoch, created_at=at, revision=revision))
         _put_amounts(connection, vm.id, amounts)
-        connection.execute(update(tables.vm).where(tables.vm.c.id == vm.id).values(doc=dump(replace(desired, epoch=epoch)), revision=revision))
+        given = replace(desired, epoch=epoch, numa_nodes=nodes_of(amounts))
+        connection.execute(update(tables.vm).where(tables.vm.c.id == vm.id).values(doc=dump(given), revision=revision))
 
     return Mutation("vm", vm.id, vm.project_id, write)
 
@@ -106,7 +137,7 @@ def claim_landing(migration: Migration, amounts: Amounts, limits: Amounts, at: f
     """Hold the room that a VM needs where a migration takes it.
 
     :param limits: what may be claimed on the destination in all, overcommit included.
-    :raise NoCapacity: the room went to somebody else. :raise NotFound: `host_not_found`. :raise Stale: `host_cordoned`, `vm_moved`: it is not at its source.
+    :raise NoCapacity: the room went to somebody else. :raise NotFound: `host_not_found`. :raise Stale: `host_cordoned`, `placement_group_broken`; `vm_moved`: it is not at its source.
     """
 
     def write(connection: Connection, revision: int) -> None:
@@ -119,6 +150,7 @@ def claim_landing(migration: Migration, amounts: Amounts, limits: Amounts, at: f
         if home != migration.source_id:
             raise Stale("vm_moved", "the VM has another home by now: look again")
         _check_room(connection, migration.destination_id, amounts, limits, None)
+        _check_group(connection, migration.vm_id, migration.destination_id)
         values = {"vm_id": migration.vm_id, "host_id": migration.destination_id, "epoch": migration.epoch, "created_at": at, "revision": revision}
         connection.execute(insert(tables.claim).values(id=migration.id, **values))
         _put_amounts(connection, migration.id, amounts)
@@ -145,7 +177,7 @@ def settle_landing(migration: Migration) -> Mutation:
         home = {"host_id": migration.destination_id, "epoch": landing.epoch, "revision": revision}
         connection.execute(update(tables.claim).where(tables.claim.c.id == migration.vm_id).values(**home))
         _set_amounts(connection, migration.vm_id, amounts)
-        desired = replace(load(row.doc, DesiredVm), epoch=landing.epoch)
+        desired = replace(load(row.doc, DesiredVm), epoch=landing.epoch, numa_nodes=nodes_of(amounts))
         connection.execute(update(tables.vm).where(tables.vm.c.id == migration.vm_id).values(doc=dump(desired), revision=revision))
 
     return Mutation("vm", migration.vm_id, migration.project_id, write)

@@ -162,6 +162,26 @@ nic = Table(
 )
 """Which addresses are taken; `address` NULL where the platform manages none (NULLs are distinct in a unique constraint)."""
 
+placement_group = Table(
+    "placement_group",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, ForeignKey("project.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("doc", Text, nullable=False),
+    _created(),
+    _revision(),
+    UniqueConstraint("project_id", "name"),
+)
+
+placement_group_member = Table(
+    "placement_group_member",
+    metadata,
+    Column("vm_id", Text, ForeignKey("vm.id", ondelete="CASCADE"), primary_key=True),
+    Column("placement_group_id", Text, ForeignKey("placement_group.id"), nullable=False, index=True),
+)
+"""Written once, with the VM: which group each VM is of is in its document too, but who is in a group is asked with every claim."""
+
 claim = Table(
     "claim",
     metadata,

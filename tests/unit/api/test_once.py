@@ -23,6 +23,7 @@ POSTS: dict[str, Any] = {
     "/v1/images": {"name": "once"},
     "/v1/networks": {"name": "once", "kind": "bridge", "bridge": "br0"},
     "/v1/ssh-keys": {"name": "once", "public_key": PUBLIC_KEY},
+    "/v1/placement-groups": {"name": "once", "policy": "anti-affinity"},
     "/v1/projects": {"name": "once"},
     "/v1/tokens": {"name": "once"},
     "/v1/join-tokens": {"lifetime_seconds": 60},

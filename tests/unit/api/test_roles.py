@@ -76,6 +76,10 @@ TABLE = (
     row("POST", "/v1/ssh-keys", 201, 201, 201, {**NAMED, "public_key": PUBLIC_KEY}),
     row("GET", "/v1/ssh-keys/{ssh_key}", 200, 404, 200),
     row("DELETE", "/v1/ssh-keys/{ssh_key}", 204, 404, 204),
+    row("GET", "/v1/placement-groups", 200, 200, 200),
+    row("POST", "/v1/placement-groups", 201, 201, 201, {**NAMED, "policy": "affinity"}),
+    row("GET", "/v1/placement-groups/{placement_group}", 200, 404, 200),
+    row("DELETE", "/v1/placement-groups/{placement_group}", 204, 404, 204),
     row("GET", "/v1/projects", 200, 200, 200),
     row("POST", "/v1/projects", 403, 403, 201, NAMED),
     row("GET", "/v1/projects/{project}", 404, 404, 200),
@@ -148,7 +152,7 @@ async def test_open_paths_need_no_token(small_world: World) -> None:
 
 
 async def test_lists_show_what_one_may_see(world: World) -> None:
-    for noun in ("vm", "image", "network", "ssh_key", "token", "operation", "event"):
+    for noun in ("vm", "image", "network", "ssh_key", "placement_group", "token", "operation", "event"):
         number = await world.new(noun)
         path = f"/v1/{noun.replace('_', '-')}s"
         seen = {}

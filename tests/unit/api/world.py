@@ -17,6 +17,7 @@ from houyi.base.config import ServerSettings, Settings
 from houyi.base.ids import RandomIds
 from houyi.control.commands.join_token import create_join_token
 from houyi.control.commands.network import create_network
+from houyi.control.commands.placement_group import create_placement_group
 from houyi.control.commands.project import create_project
 from houyi.control.commands.ssh_key import create_ssh_key
 from houyi.control.commands.token import create_token
@@ -27,6 +28,7 @@ from houyi.model.errors import HouyiError, Unavailable
 from houyi.model.ids import HostId, ProjectId, VmId
 from houyi.model.image import Image
 from houyi.model.network import NetworkKind, NetworkSpec
+from houyi.model.placement_group import GroupPolicy, PlacementGroupSpec
 from houyi.model.project import Project
 from houyi.model.token import Role
 from houyi.model.vm import DesiredVm, VmState
@@ -155,6 +157,8 @@ class World:
             return (await create_vm_type(self.control, ctx, name, 1, 128, 1)).id
         if noun == "ssh_key":
             return (await create_ssh_key(self.control, ctx, name, PUBLIC_KEY)).id
+        if noun == "placement_group":
+            return (await create_placement_group(self.control, ctx, name, PlacementGroupSpec(policy=GroupPolicy.AFFINITY))).id
         if noun == "project":
             return (await create_project(self.control, ctx, name)).id
         if noun == "token":

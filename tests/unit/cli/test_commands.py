@@ -78,6 +78,15 @@ CASES = [
     ("vm-type delete x -y", "DELETE /v1/vm-types/x", None, {}),
     ("ssh-key list", "GET /v1/ssh-keys", None, [NOUNS["ssh-keys"]]),
     ("ssh-key delete mine -y", "DELETE /v1/ssh-keys/mine", None, {}),
+    ("placement-group list", "GET /v1/placement-groups", None, [NOUNS["placement-groups"]]),
+    ("placement-group show web", "GET /v1/placement-groups/web", None, NOUNS["placement-groups"]),
+    (
+        "placement-group create web anti-affinity --strength soft --scope rack",
+        "POST /v1/placement-groups",
+        {"name": "web", "policy": "anti-affinity", "strength": "soft", "scope": "rack"},
+        NOUNS["placement-groups"],
+    ),
+    ("placement-group delete web -y", "DELETE /v1/placement-groups/web", None, {}),
     ("host list", "GET /v1/hosts", None, [HOST]),
     ("host show node1", "GET /v1/hosts/node1", None, HOST),
     ("host cordon node1", "PATCH /v1/hosts/node1", {"cordoned": True}, HOST),
@@ -250,6 +259,7 @@ def test_create_with_everything(houyi: Houyi, api: FakeApi, tmp_path: Path) -> N
         ],
         *("--ssh-key", str(tmp_path / "k.pub"), "--user-data", str(tmp_path / "ud"), "--restart-policy", "never", "--firmware", "uefi", "--no-video"),
         *["--cpu-model", "Skylake-Server", "--label", "a=1", "--label", "b=", "--protect", "--no-start"],
+        *["--group", "apart", "--host-label", "disk=ssd", "--storage", "nfs"],
     )
     assert ran.code == 0, ran.err
     assert api.last("POST").body == {
@@ -266,6 +276,9 @@ def test_create_with_everything(houyi: Houyi, api: FakeApi, tmp_path: Path) -> N
         "video": False,
         "cpu_model": "Skylake-Server",
         "labels": {"a": "1", "b": ""},
+        "placement_group": "apart",
+        "host_labels": {"disk": "ssd"},
+        "storage": "nfs",
         "protected": True,
         "start": False,
     }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from houyi.control.control import Context, Control, again, new_event, new_operation, remembered
-from houyi.control.placements import choose_host, host_limits
+from houyi.control.placements import host_limits, look
 from houyi.model.errors import Conflict, Failed, HouyiError, NoCapacity, Stale
 from houyi.model.host import Host
 from houyi.model.ids import MigrationId
@@ -14,6 +14,7 @@ from houyi.model.resources import Amounts, in_words
 from houyi.model.vm import MigrationPolicy, Vm
 from houyi.planning.migration.blockers import blockers, kind_of
 from houyi.planning.placement.filters import amounts
+from houyi.planning.placement.numa import base_of, nodes_of
 from houyi.planning.spec import check_downtime
 from houyi.store.claims import claim_landing, claimed_by
 from houyi.store.journal import insert_operation
@@ -21,9 +22,8 @@ from houyi.store.migration_docs import Asked
 from houyi.store.mutation import Mutation
 from houyi.store.rows.migration import insert_migration, update_migration
 from houyi.store.rows.vm import expect_vm
-from houyi.store.views.host import get_host, list_hosts
+from houyi.store.views.host import get_host
 from houyi.store.views.migration import get_migration, newest_epoch, open_migration_of
-from houyi.store.views.page import EVERYTHING
 from houyi.store.views.vm import get_vm
 
 DRAIN_PRIORITY = 10
@@ -71,7 +71,7 @@ async def migrate_vm(control: Control, ctx: Context, reference: str, ask: Migrat
         except NoCapacity as lost:
             raise Stale("room_taken", lost.detail) from lost
 
-    begun = await again(attempt, codes=("revision_mismatch", "host_cordoned", "vm_moved", "room_taken"))
+    begun = await again(attempt, codes=("revision_mismatch", "host_cordoned", "vm_moved", "room_taken", "placement_group_broken"))
     control.hints.poke("migrations")
     return begun
 
@@ -89,21 +89,22 @@ async def plan_migration(control: Control, ctx: Context, reference: str, ask: Mi
         bandwidth_mib_s_max=ask.bandwidth_mib_s_max,
         encrypted=control.settings.server.migration_encryption == "tls",
     )
-    hosts = (await control.store.read(lambda c: list_hosts(c, EVERYTHING))).items
-    source = next((host for host in hosts if host.id == vm.host_id), None)
+    ground = await look(control, [spec], without=vm.desired.id)
+    source = next((host for host in ground.hosts if host.id == vm.host_id), None)
     named = await control.store.read(lambda c: get_host(c, ask.to)) if ask.to else None
     kind = kind_of(vm) or MigrationKind.LIVE
     found: list[HouyiError] = [Conflict(one.code, one.detail) for one in blockers(vm, source, named)]
-    claims = await control.store.read(lambda c: claimed_by(c, vm.desired.id)) if kind is MigrationKind.LIVE else amounts(spec)
-    candidates = [host for host in hosts if not blockers(vm, source, host)] if named is None else [named]
+    claims: Amounts = await control.store.read(lambda c: claimed_by(c, vm.desired.id)) if kind is MigrationKind.LIVE else amounts(spec)
+    asked = {name: amount for name, amount in claims.items() if base_of(name) == name}
+    candidates = [host.id for host in ground.hosts if not blockers(vm, source, host)] if named is None else [named.id]
     destination = named
     if not found:
-        choice = choose_host(candidates, spec, control.settings.server)
-        destination = next((host for host in candidates if host.id == choice.host_id), None)
+        choice = ground.choose(replace(ground.request(spec, candidates), asked=asked))
+        destination = next((host for host in ground.hosts if host.id == choice.host_id), None)
+        claims = choice.amounts
         if destination is None:
-            others = f"; {len(hosts) - len(candidates)} cannot be its destination at all" if named is None else ""
-            detail = f"no host can take VM {vm.desired.name!r}: {choice.why_not}{others}; asked {in_words(claims)}, left at most {in_words(choice.left)}"
-            found.append(NoCapacity("no_capacity", detail, asked=dict(claims), left=dict(choice.left), removed=dict(choice.removed)))
+            detail = f"no host can take VM {vm.desired.name!r}: {choice.why_not}; asked {in_words(asked)}, left at most {in_words(choice.left)}"
+            found.append(NoCapacity("no_capacity", detail, asked=asked, left=dict(choice.left), removed=dict(choice.removed)))
     return Plan(vm, kind, source, destination, terms, claims, found)
 
 
@@ -133,7 +134,13 @@ async def _begin(control: Control, ctx: Context, plan: Plan, ask: MigrationAsk) 
         created_at=now,
         revision=0,
     )
-    asked = Asked(vm=replace(vm.desired, epoch=epoch), source_id=source.id, destination_id=destination.id, operation_id=operation.id, spec=migration.spec)
+    asked = Asked(
+        vm=replace(vm.desired, epoch=epoch, numa_nodes=nodes_of(plan.claims)),
+        source_id=source.id,
+        destination_id=destination.id,
+        operation_id=operation.id,
+        spec=migration.spec,
+    )
     detail = f"to be moved from host {source.name} to host {destination.name} ({ask.reason})"
     mutations = [
         insert_operation(operation),

@@ -9,7 +9,7 @@ from houyi.model.errors import Conflict, Invalid, Stale
 from houyi.model.names import check_name
 from houyi.model.operation import Operation
 from houyi.model.vm import DesiredVm, EffectiveState, Firmware, MigrationPolicy, Power, RestartPolicy, StopMode, Vm, effective
-from houyi.planning.placement.filters import amounts
+from houyi.planning.placement.filters import amounts, amounts_of
 from houyi.planning.spec import check_spec
 from houyi.planning.verbs import Verb, Verdict, may
 from houyi.store.claims import grow_claim, settle_claim
@@ -120,7 +120,7 @@ async def update_vm_desired(control: Control, ctx: Context, reference: str, chan
         if vm.host_id is not None and amounts(desired.spec) != amounts(vm.desired.spec):
             host_id = vm.host_id
             host = await control.store.read(lambda c: get_host(c, host_id))
-            mutations.append(grow_claim(desired, host.id, amounts(desired.spec), host_limits(host, control.settings.server)))
+            mutations.append(grow_claim(desired, host.id, amounts_of(desired), host_limits(host, control.settings.server)))
         await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
         return await control.store.read(lambda c: get_vm(c, vm.desired.id, ctx.scope))
 
@@ -165,7 +165,7 @@ async def _say(control: Control, ctx: Context, reference: str, verb: Verb, chang
             *remembered(control, ctx, operation),
         ]
         if verb is Verb.START and effective(vm) is EffectiveState.STOPPED:
-            mutations.append(settle_claim(desired, amounts(desired.spec)))
+            mutations.append(settle_claim(desired, amounts_of(desired)))
         revision = await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
         return replace(operation, revision=revision)
 

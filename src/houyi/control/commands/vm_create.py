@@ -7,7 +7,7 @@ from functools import partial
 
 from houyi.control.addresses import check_address, free_address, new_mac
 from houyi.control.control import Context, Control, new_event, new_operation, remembered
-from houyi.control.placements import choose_host
+from houyi.control.placements import look
 from houyi.control.ssh_public_key import parse_public_key
 from houyi.model.errors import Conflict, Invalid, NoCapacity, NotFound
 from houyi.model.ids import VmId
@@ -16,17 +16,16 @@ from houyi.model.names import check_name
 from houyi.model.network import Network
 from houyi.model.operation import Operation
 from houyi.model.resources import in_words
-from houyi.model.vm import DesiredNic, DesiredVm, Firmware, MigrationPolicy, NicSpec, Power, RestartPolicy, Vm, VmSpec
+from houyi.model.vm import LOCAL, DesiredNic, DesiredVm, Firmware, MigrationPolicy, NicSpec, Power, RestartPolicy, Vm, VmSpec
 from houyi.planning.placement.choose import Choice
 from houyi.planning.placement.filters import amounts
 from houyi.planning.spec import check_spec
 from houyi.store.journal import insert_operation
 from houyi.store.rows.image import expect_image_kept
 from houyi.store.rows.vm import insert_vm
-from houyi.store.views.host import list_hosts
 from houyi.store.views.image import get_image
 from houyi.store.views.network import get_network, taken_addresses
-from houyi.store.views.page import EVERYTHING
+from houyi.store.views.placement_group import get_placement_group
 from houyi.store.views.ssh_key import get_ssh_key
 from houyi.store.views.vm import get_vm
 from houyi.store.views.vm_type import get_vm_type
@@ -66,6 +65,11 @@ class VmAsk:
     migration_policy: MigrationPolicy = MigrationPolicy.AUTO
     downtime_ms_max: int = 300
     postcopy: bool = False
+    host_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that its host must have."""
+    storage: str = LOCAL
+    placement_group: str = ""
+    """Name or id; '': none."""
     protected: bool = False
     start: bool = True
 
@@ -80,7 +84,7 @@ class _Resolved:
 async def create_vm(control: Control, ctx: Context, ask: VmAsk) -> tuple[Vm, Operation]:
     """Write the wish for a new VM.
 
-    :raise Invalid: a value is out of range, `disk_too_small`, `address_outside_network` ... :raise NotFound: image, type, network or key.
+    :raise Invalid: a value is out of range, `disk_too_small`, `address_outside_network` ... :raise NotFound: image, type, network, key or placement group.
     :raise Conflict: `name_taken`, `address_taken`, `image_not_ready`. :raise NoCapacity: no host can take it now.
     """
     resolved, choice = await _checked(control, ctx, ask)
@@ -139,8 +143,8 @@ async def _checked(control: Control, ctx: Context, ask: VmAsk) -> tuple[_Resolve
         raise Conflict("name_taken", f"there is a VM {ask.name!r} already: choose another name")
     resolved = await _resolve(control, ctx, ask)
     check_spec(resolved.spec)
-    hosts = await control.store.read(lambda c: list_hosts(c, EVERYTHING))
-    return resolved, choose_host(hosts.items, resolved.spec, control.settings.server)
+    ground = await look(control, [resolved.spec])
+    return resolved, ground.choose(ground.request(resolved.spec))
 
 
 async def _resolve(control: Control, ctx: Context, ask: VmAsk) -> _Resolved:
@@ -157,6 +161,9 @@ async def _resolve(control: Control, ctx: Context, ask: VmAsk) -> _Resolved:
             keys.append(parse_public_key(key).text)
         else:
             keys.append((await control.store.read(partial(get_ssh_key, reference=key, project_id=ctx.project_id))).public_key)
+    group = None
+    if ask.placement_group:
+        group = (await control.store.read(lambda c: get_placement_group(c, ask.placement_group, ctx.project_id))).id
     spec = VmSpec(
         image_id=image.id,
         vcpus=vcpus,
@@ -173,6 +180,9 @@ async def _resolve(control: Control, ctx: Context, ask: VmAsk) -> _Resolved:
         migration_policy=ask.migration_policy,
         downtime_ms_max=ask.downtime_ms_max,
         postcopy=ask.postcopy,
+        host_labels=dict(ask.host_labels),
+        storage=ask.storage,
+        placement_group_id=group,
     )
     return _Resolved(spec, networks, [one.address for one in asks])
 

@@ -1,21 +1,18 @@
 """Goal: every operation on a VM (but its moves: workflows/migrate_vm.py) shows how far it is, and ends when its generation is in force, has failed for good, or its VM is gone."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 
 from houyi.base.log import get_log
 from houyi.control.control import Control
-from houyi.control.placements import choose_host
+from houyi.control.placements import Ground, look
 from houyi.model.errors import Conflict, NotFound
-from houyi.model.host import Host
 from houyi.model.operation import ENDED, MIGRATE, Operation, OperationState
 from houyi.model.vm import Vm
 from houyi.planning.operations import Progress, progress_of
+from houyi.planning.placement.fleet import Fleet
 from houyi.store.journal import move_operation
-from houyi.store.views.host import list_hosts
 from houyi.store.views.operation import open_with_vms
-from houyi.store.views.page import EVERYTHING
 
 log = get_log(__name__)
 
@@ -23,12 +20,13 @@ log = get_log(__name__)
 async def move_operations(control: Control) -> None:
     """One pass over all open operations of VMs."""
     operations, vms = await control.store.read(open_with_vms)
-    waiting = any(vm.host_id is None for vm in vms.values())
-    hosts = (await control.store.read(lambda c: list_hosts(c, EVERYTHING))).items if waiting else ()
+    waiting = [vm.desired.spec for vm in vms.values() if vm.host_id is None]
+    ground = await look(control, waiting) if waiting else None
+    fleet = ground.fleet() if ground else None
     moves = []
     for operation in (one for one in operations if one.verb != MIGRATE):
         vm = vms.get(operation.target_id)
-        blocked_on = "" if vm is None or vm.host_id is not None or vm.desired.deleted else _why_not(control, vm, hosts)
+        blocked_on = "" if vm is None or vm.host_id is not None or vm.desired.deleted else _why_not(ground, fleet, vm)
         moved = _moved(operation, progress_of(operation, vm, blocked_on), control.clock.now())
         if moved != operation:
             moves.append(_move(control, moved))
@@ -54,6 +52,8 @@ def _moved(operation: Operation, now: Progress, at: float) -> Operation:
     )
 
 
-def _why_not(control: Control, vm: Vm, hosts: Sequence[Host]) -> str:
-    choice = choose_host(hosts, vm.desired.spec, control.settings.server)
+def _why_not(ground: Ground | None, fleet: Fleet | None, vm: Vm) -> str:
+    if ground is None:
+        return ""
+    choice = ground.choose(ground.request(vm.desired.spec), fleet)
     return "" if choice.host_id is not None else f"no capacity: {choice.why_not}"

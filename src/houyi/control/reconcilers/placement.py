@@ -5,15 +5,13 @@ from collections.abc import Sequence
 
 from houyi.base.log import get_log
 from houyi.control.control import PLATFORM, Control, new_event
-from houyi.control.placements import fleet_of, host_limits, request_of
+from houyi.control.placements import Ground, host_limits, look
 from houyi.model.errors import Conflict, NoCapacity, NotFound, Stale
 from houyi.model.vm import Vm
-from houyi.planning.placement.choose import Choice, choose
+from houyi.planning.placement.choose import Choice
 from houyi.planning.placement.fleet import Fleet
 from houyi.store.claims import claim_host
 from houyi.store.rows.vm import expect_vm, remove_vm
-from houyi.store.views.host import list_hosts
-from houyi.store.views.page import EVERYTHING
 from houyi.store.views.vm import unplaced_vms
 
 log = get_log(__name__)
@@ -43,16 +41,17 @@ async def _round(control: Control) -> bool:
     rest = [vm for vm in waiting if not vm.desired.deleted]
     if not rest:
         return lost
-    fleet = fleet_of((await control.store.read(lambda c: list_hosts(c, EVERYTHING))).items, control.settings.server)
+    ground = await look(control, [vm.desired.spec for vm in rest])
+    fleet = ground.fleet()
     for start in range(0, len(rest), AT_ONCE):
-        chosen = [(vm, _choice(control, fleet, vm)) for vm in rest[start : start + AT_ONCE]]
+        chosen = [(vm, _choice(ground, fleet, vm)) for vm in rest[start : start + AT_ONCE]]
         lost |= await _all(control, [(vm, choice) for vm, choice in chosen if choice.host_id is not None])
     return lost
 
 
-def _choice(control: Control, fleet: Fleet, vm: Vm) -> Choice:
-    request = request_of(vm.desired.spec)
-    choice = choose(fleet, request, packing=control.settings.server.placement_packing)
+def _choice(ground: Ground, fleet: Fleet, vm: Vm) -> Choice:
+    request = ground.request(vm.desired.spec)
+    choice = ground.choose(request, fleet)
     if choice.host_id is not None:
         fleet.take(choice.host_id, choice.amounts, request.group)
     return choice
@@ -80,7 +79,8 @@ async def _claim(control: Control, vm: Vm, choice: Choice) -> None:
     host = choice.fleet.hosts[choice.fleet.rows[choice.host_id]]
     limits = host_limits(host, control.settings.server)
     placed = new_event(control, PLATFORM, "vm.placed", vm.desired.id, vm.desired.name, f"placed on host {host.name}", project_id=vm.desired.project_id)
-    await control.store.apply([claim_host(vm.desired, host.id, choice.amounts, limits, control.clock.now()), placed])
+    claim = claim_host(vm.desired, host.id, choice.amounts, limits, control.clock.now())
+    await control.store.apply([claim, placed])
 
 
 async def _forget(control: Control, vm: Vm) -> None:

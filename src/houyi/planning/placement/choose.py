@@ -143,7 +143,7 @@ def _filtered(fleet: Fleet, request: Request) -> NDArray[np.int8]:
 def _by_fixed(fleet: Fleet, request: Request) -> NDArray[np.int8]:
     """The same by the fixed filters alone, found once for all requests that differ in nothing that these look at."""
     key = (
-        request.without,
+        request.among,
         request.accelerator,
         request.firmware,
         tuple(sorted(request.labels.items())),

@@ -8,25 +8,33 @@ import numpy as np
 from houyi.model.host import Host, effective_host
 from houyi.model.placement_group import FaultDomain, GroupPolicy, GroupStrength
 from houyi.model.resources import DISK_GIB, MEMORY_MIB, VCPU
-from houyi.model.vm import LOCAL, VmSpec
+from houyi.model.vm import LOCAL, DesiredVm, VmSpec
 from houyi.planning.placement.fleet import Fleet, Mask, Request
-from houyi.planning.placement.numa import BY_NODE, at, largest_part
+from houyi.planning.placement.numa import BY_NODE, at, largest_part, on_nodes
 
 MEMORY_OVERHEAD_MIB = 64
 """What QEMU itself needs beside the guest's memory: measured 47 MiB of private memory beyond an 80 MiB guest under TCG; too little here overcommits hosts silently."""
 
 
 def amounts(spec: VmSpec) -> dict[str, int]:
-    """What a VM claims on its host."""
-    return {VCPU: spec.vcpus, MEMORY_MIB: spec.memory_mib + MEMORY_OVERHEAD_MIB, DISK_GIB: spec.disk_gib}
+    """What a VM claims on its host; a disk in a shared folder takes nothing of the host's own."""
+    asked = {VCPU: spec.vcpus, MEMORY_MIB: spec.memory_mib + MEMORY_OVERHEAD_MIB}
+    return {**asked, DISK_GIB: spec.disk_gib} if spec.storage == LOCAL else asked
+
+
+def amounts_of(vm: DesiredVm) -> dict[str, int]:
+    """The same where it has been fitted to nodes of its host."""
+    return on_nodes(amounts(vm.spec), vm.numa_nodes)
 
 
 def is_ready(fleet: Fleet, _request: Request) -> Mask:
     return fleet.ready
 
 
-def is_another(fleet: Fleet, request: Request) -> Mask:
-    return fleet.mask(("another", request.without or ""), lambda host: host.id != request.without)
+def is_candidate(fleet: Fleet, request: Request) -> Mask:
+    """The others are still part of the fleet: VMs of a group count wherever they are."""
+    among = request.among
+    return np.array([among is None or host.id in among for host in fleet.hosts], dtype=bool)
 
 
 def has_accelerator(fleet: Fleet, request: Request) -> Mask:
@@ -167,7 +175,7 @@ class Filter:
 
 FILTERS: tuple[Filter, ...] = (
     Filter("state", is_ready, "not ready (unreachable, cordoned or joining)", _why_state),
-    Filter("another", is_another, "it is there already", lambda *_: "it is there already"),
+    Filter("candidate", is_candidate, "does not come into question", lambda *_: "it does not come into question"),
     Filter("accelerator", has_accelerator, "another accelerator", _why_accelerator),
     Filter("firmware", has_firmware, "firmware not installed", lambda _fleet, request, _row: f"{request.firmware} is not installed"),
     Filter("labels", has_labels, "labels differ", _why_labels),

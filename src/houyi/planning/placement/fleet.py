@@ -37,8 +37,8 @@ class Request:
     cpu_features: tuple[str, ...] = ()
     """Features that the host's CPU must offer to guests."""
     group: PlacementGroup | None = None
-    without: HostId | None = None
-    """Where it is already and shall not stay."""
+    among: frozenset[HostId] | None = None
+    """The only hosts that come into question; None: all do."""
 
 
 class Fleet:

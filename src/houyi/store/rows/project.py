@@ -19,11 +19,12 @@ def insert_project(project: Project) -> Mutation:
 
 
 def delete_project(project_id: ProjectId) -> Mutation:
-    """:raise Conflict: `in_use` when something still belongs to it. Its tokens, keys, and ended operations go with it."""
+    """:raise Conflict: `in_use` when something still belongs to it. Its tokens, keys, placement groups, and ended operations go with it."""
 
     def write(connection: Connection, _revision: int) -> None:
         drop(connection, tables.token, {"project_id": project_id})
         drop(connection, tables.ssh_key, {"project_id": project_id})
+        drop(connection, tables.placement_group, {"project_id": project_id})
         drop(connection, tables.operation, {"project_id": project_id, "ended": True})
         drop(connection, tables.project, {"id": project_id})
 

@@ -25,13 +25,15 @@ def expect_vm(vm_id: VmId, revision: int) -> Precondition:
 
 
 def insert_vm(desired: DesiredVm, protected: bool, created_at: float) -> Mutation:
-    """:raise Conflict: `name_taken`, `address_taken`."""
+    """:raise Conflict: `name_taken`, `address_taken`; `in_use`: what it refers to is gone."""
 
     def write(connection: Connection, revision: int) -> None:
         values = _values(desired, protected, revision)
         connection.execute(insert(tables.vm).values(id=desired.id, project_id=desired.project_id, created_at=created_at, **values))
         for nic in desired.nics:
             connection.execute(insert(tables.nic).values(mac=nic.mac, vm_id=desired.id, network_id=nic.network_id, address=nic.address or None))
+        if desired.spec.placement_group_id is not None:
+            connection.execute(insert(tables.placement_group_member).values(vm_id=desired.id, placement_group_id=desired.spec.placement_group_id))
 
     return Mutation("vm", desired.id, desired.project_id, write)
 
@@ -53,6 +55,7 @@ def remove_vm(vm_id: VmId, project_id: ProjectId) -> Mutation:
         connection.execute(delete(tables.claim_amount).where(tables.claim_amount.c.claim_id.in_(claims)))
         drop(connection, tables.claim, {"vm_id": vm_id})
         drop(connection, tables.nic, {"vm_id": vm_id})
+        drop(connection, tables.placement_group_member, {"vm_id": vm_id})
         drop(connection, tables.vm_observed, {"vm_id": vm_id})
         drop(connection, tables.vm, {"id": vm_id})
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select, union_all
 from houyi.model.ids import ProjectId
 from houyi.model.image import Image
 from houyi.model.network import Network
+from houyi.model.placement_group import PlacementGroup
 from houyi.model.ssh_key import SshKey
 from houyi.model.token import Token
 from houyi.model.vm import Vm
@@ -18,7 +19,7 @@ from houyi.store.views.page import Page
 T = TypeVar("T")
 S = TypeVar("S")
 
-_NAMED = (tables.project, tables.image, tables.network, tables.host)
+_NAMED = (tables.project, tables.image, tables.network, tables.host, tables.placement_group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +31,17 @@ class Named(Generic[T]):
 
 
 def names_of(connection: Connection, ids: Iterable[str | None]) -> dict[str, str]:
-    """Id to name of projects, images (deleted ones too), networks and hosts; those of them that exist."""
+    """Id to name of projects, images (deleted ones too), networks, hosts and placement groups; those of them that exist."""
     wanted = sorted({one for one in ids if one})
     query = union_all(*(select(table.c.id, table.c.name).where(table.c.id.in_(wanted)) for table in _NAMED))
     return {row.id: row.name for row in connection.execute(query)} if wanted else {}
 
 
 def ids_in_vm(vm: Vm) -> tuple[str | None, ...]:
-    return (vm.desired.project_id, vm.desired.spec.image_id, vm.host_id, *(nic.network_id for nic in vm.desired.nics))
+    return (vm.desired.project_id, vm.desired.spec.image_id, vm.host_id, vm.desired.spec.placement_group_id, *(nic.network_id for nic in vm.desired.nics))
 
 
-def project_of(owned: Image | Network | SshKey | Token) -> tuple[ProjectId | None]:
+def project_of(owned: Image | Network | PlacementGroup | SshKey | Token) -> tuple[ProjectId | None]:
     return (owned.project_id,)
 
 

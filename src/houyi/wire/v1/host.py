@@ -22,6 +22,12 @@ class HostAccelerator(Shown):
     loop_ns: float
 
 
+class HostNumaNode(Shown):
+    number: int
+    cpus: list[int]
+    memory_mib: int
+
+
 class HostFacts(Shown):
     hostname: str
     boot_id: str
@@ -39,6 +45,9 @@ class HostFacts(Shown):
     cpu_features: list[str]
     machine_types: list[str]
     firmwares: list[str]
+    numa: list[HostNumaNode]
+    cpu_models: list[str] = Field(description="Named CPU models that guests can have; empty: not known.")
+    storages: dict[str, str] = Field(description="Shared folders by name, with the id of each.")
 
 
 class HostLoad(Shown):

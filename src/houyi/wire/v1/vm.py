@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from houyi.model.vm import EffectiveState, Firmware, GuestAgent, MigrationPolicy, Power, RestartPolicy, StateReason, StopMode, effective
+from houyi.model.vm import LOCAL, EffectiveState, Firmware, GuestAgent, MigrationPolicy, Power, RestartPolicy, StateReason, StopMode, effective
 from houyi.model.vm import Vm as ModelVm
 from houyi.wire.v1.shape import Asked, Bool, Failure, Id, Int, Labels, LongText, Page, Revision, Shown, Text, Time, failure, rfc3339, rfc3339_or_none
 
@@ -39,6 +39,9 @@ class VmCreate(Asked):
     )
     downtime_ms_max: Int = Field(300, description="For how long the guest may stand still when it moves: 20 to 60000 milliseconds.")
     postcopy: Bool = Field(False, description="Whether post-copy may be used when it moves: a guest whose halves cannot meet again is lost.")
+    host_labels: Labels = Field({}, description="Labels that its host must have.")
+    storage: Text = Field(LOCAL, description="Where its disk is: 'local', on its host, or the name of a folder that hosts share.")
+    placement_group: Text = Field("", description="Name or id of the placement group that it is made into.")
     protected: Bool = Field(False, description="Protect it from deletion.")
     start: Bool = Field(True, description="Start it once it is made.")
 
@@ -107,6 +110,10 @@ class Vm(Shown):
     downtime_ms_max: int
     postcopy: bool
     migration_id: Id | None = Field(description="The move to another host that it is on: /v1/migrations/ID says how far it is. Until it ends no verb is taken.")
+    host_labels: dict[str, str] = Field(description="Labels that its host must have.")
+    storage: str = Field(description="Where its disk is: 'local', or the name of a folder that hosts share.")
+    placement_group_id: Id | None
+    placement_group_name: str | None
     protected: bool
     generation: int = Field(description="Grows with every change of what is asked.")
     observed_generation: int = Field(description="The newest generation that is in force on its host.")
@@ -146,7 +153,7 @@ class TicketCreate(Asked):
 
 
 def show_vm(vm: ModelVm, names: Mapping[str, str]) -> Vm:
-    """:param names: id to name of its project, image, networks and host; '' is shown for what is missing."""
+    """:param names: id to name of its project, image, networks, placement group and host; '' is shown for what is missing."""
     desired, spec, observed = vm.desired, vm.desired.spec, vm.observed
     return Vm(
         id=desired.id,
@@ -182,6 +189,10 @@ def show_vm(vm: ModelVm, names: Mapping[str, str]) -> Vm:
         downtime_ms_max=spec.downtime_ms_max,
         postcopy=spec.postcopy,
         migration_id=vm.migration_id,
+        host_labels=dict(spec.host_labels),
+        storage=spec.storage,
+        placement_group_id=spec.placement_group_id,
+        placement_group_name=names.get(spec.placement_group_id, "") if spec.placement_group_id else None,
         protected=vm.protected,
         generation=desired.generation,
         observed_generation=observed.generation if observed else 0,

@@ -34,7 +34,7 @@ def test_what_may_be_claimed_on_a_host() -> None:
         ("firmware", a_host(firmwares=("bios",)), Request(asked=SMALL, firmware=Firmware.UEFI.value)),
         ("labels", a_host(labels={"rack": "1"}), Request(asked=SMALL, labels={"rack": "2"})),
         ("labels", a_host(), Request(asked=SMALL, labels={"rack": "2"})),
-        ("another", a_host(), Request(asked=SMALL, without=HostId("a"))),
+        ("candidate", a_host(), Request(asked=SMALL, among=frozenset({HostId("b")}))),
         ("storage", a_host(storages={"slow": "id"}), Request(asked=SMALL, storage="fast")),
         ("cpu", a_host(cpu_models=("Westmere",)), Request(asked=SMALL, cpu_model="Skylake-Server")),
         ("cpu", a_host(cpu_features=("aes",)), Request(asked=SMALL, cpu_features=("aes", "avx2"))),
