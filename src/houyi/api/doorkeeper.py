@@ -56,6 +56,14 @@ class Doorkeeper:
             raise Unauthenticated("token_expired", "this token has expired: get a new one from an administrator")
         return identity
 
+    async def asker(self, actor: str) -> Token:
+        """Whose token it was that a request of `actor` showed. :raise Unauthenticated: `token_invalid`: it was revoked or has expired meanwhile."""
+        found = await self._find(TokenId(actor.removeprefix("token:")))
+        if found is None:
+            raise _invalid()
+        await self.check_still(found.token)
+        return found.token
+
     async def check_still(self, token: Token) -> None:
         """For answers that take long. :raise Unauthenticated: `token_invalid`: it was revoked or has expired meanwhile."""
         known = await self._find(token.id)

@@ -1,5 +1,6 @@
 """Consoles over websockets: who may open them, what is carried, and how they end."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from houyi.api.app import create_app
+from houyi.api.v1.console import STILL_SECONDS
 from houyi.model.errors import Conflict
 from houyi.model.vm import VmState
 from unit.api.world import UNREACHABLE, World, serving
@@ -48,8 +50,6 @@ async def test_bytes_go_both_ways(small_world: World, url: str, kind: str, far_e
 
 
 async def test_the_far_end_is_closed_when_the_viewer_goes(small_world: World, url: str) -> None:
-    import asyncio
-
     vm = await small_world.new_vm()
     async with socket(url, f"/v1/vms/{vm.id}/console", small_world.headers("member")) as opened:
         await opened.send(b"x")
@@ -108,6 +108,28 @@ async def test_a_ticket_opens_one_socket_once(small_world: World, url: str) -> N
         assert await refusal(url, f"/v1/vms/{another.id}/console?ticket={await ticket()}", {}) == (401, "ticket_invalid")
         assert await refusal(url, f"/v1/vms/{vm.id}/console?ticket={await ticket('vnc')}", {}) == (401, "ticket_invalid")
         assert await refusal(url, f"/v1/vms/{vm.id}/console?ticket=guess", small_world.headers("member")) == (401, "ticket_invalid")
+
+
+async def test_a_console_ends_with_the_token_that_opened_it(small_world: World, url: str) -> None:
+    vm = await small_world.new_vm()
+    console = f"/v1/vms/{vm.id}/console"
+    async with small_world.client("admin", url) as admin:
+        made = (await admin.post("/v1/tokens", json={"name": "leaver", "role": "member"}, params={"project": "mine"})).json()
+        mine = {"Authorization": f"Bearer {made['token']}"}
+        used, unused = [(await admin.post(f"/v1/vms/{vm.id}/tickets", json={}, headers=mine)).json()["ticket"] for _ in range(2)]
+        async with socket(url, console, mine) as by_token, socket(url, f"{console}?ticket={used}", {}) as by_ticket:
+            for opened in (by_token, by_ticket):
+                await opened.send(b"a")
+                assert await opened.recv() == b"A"
+            assert (await admin.delete(f"/v1/tokens/{made['id']}")).status_code == 204
+            for opened in (by_token, by_ticket):
+                with pytest.raises(ConnectionClosed) as closed:
+                    async with asyncio.timeout(2 * STILL_SECONDS):
+                        await opened.recv()
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.reason.startswith("token_invalid")
+        assert await refusal(url, f"{console}?ticket={unused}", {}) == (401, "token_invalid")
+    assert all(console.closed.is_set() for console in small_world.far.consoles)
 
 
 async def test_any_server_takes_a_ticket_once(world: World) -> None:

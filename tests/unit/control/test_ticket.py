@@ -48,7 +48,7 @@ class Tickets:
         return (await new_ticket(self.control, ctx, self.vm_id, "console", f"secret of {ctx.actor}", key, request))[0]
 
     async def take(self, text: str) -> VmId:
-        return await take_ticket(self.control, text, "console")
+        return (await take_ticket(self.control, text, "console")).vm_id
 
     async def refused(self, text: str) -> None:
         with pytest.raises(Unauthenticated) as caught:

@@ -1,9 +1,9 @@
 """A VM's console: its log, and its serial line and display as websockets. Both go through the tunnels to the VM's host."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
@@ -18,8 +18,9 @@ from houyi.api.problems import problem, request_id_of
 from houyi.api.tunnels import Tunnel, TunnelKind
 from houyi.base.log import get_log
 from houyi.control.commands.ticket import Kind, new_ticket, take_ticket
-from houyi.model.errors import Conflict, HouyiError, Unauthenticated
+from houyi.model.errors import Conflict, HouyiError, Unauthenticated, Unavailable
 from houyi.model.ids import ProjectId
+from houyi.model.token import Token
 from houyi.model.vm import Vm
 from houyi.store.views.vm import get_vm
 from houyi.wire.v1.shape import rfc3339
@@ -32,6 +33,8 @@ log = get_log(__name__)
 _TUNNELS: dict[Kind, TunnelKind] = {"console": "serial", "vnc": "vnc"}
 _REFUSED = 4000
 """Close code of a websocket whose tunnel ended for a reason, which the close reason says as 'code: detail'."""
+STILL_SECONDS = 5.0
+"""How often it is looked whether the token that opened a console still counts: so long may who was shut out go on."""
 _REASON_BYTES_MAX = 123
 """RFC 6455: a control frame holds 125 bytes, two of them the code."""
 
@@ -101,39 +104,49 @@ async def vnc(
 async def _serve(socket: WebSocket, reference: str, ticket: str, project: str, kind: Kind) -> None:
     desk = desk_of(socket)
     try:
-        tunnel = await _open(desk, await _authorised(socket, desk, reference, ticket, project, kind), _TUNNELS[kind])
+        vm, token = await _authorised(socket, desk, reference, ticket, project, kind)
+        tunnel = await _open(desk, vm, _TUNNELS[kind])
     except HouyiError as refused:
         await socket.send_denial_response(problem(refused, request_id_of(socket)))
         return
     try:
         await socket.accept(subprotocol="binary" if "binary" in socket.scope.get("subprotocols", ()) else None)
-        await _join(socket, tunnel)
+        await _join(socket, tunnel, _as_long_as_allowed(desk, token))
     finally:
         await tunnel.close()
 
 
-async def _authorised(socket: WebSocket, desk: Desk, reference: str, ticket: str, project: str, kind: Kind) -> Vm:
+async def _authorised(socket: WebSocket, desk: Desk, reference: str, ticket: str, project: str, kind: Kind) -> tuple[Vm, Token]:
     if ticket:
-        vm = await _vm(desk, await take_ticket(desk.control, ticket, kind), None)
+        used = await take_ticket(desk.control, ticket, kind)
+        token = await desk.doorkeeper.asker(used.actor)
+        vm = await _vm(desk, used.vm_id, None)
         if reference not in (vm.desired.id, vm.desired.name):
             raise Unauthenticated("ticket_invalid", "this ticket is for another VM: ask for one for this VM")
-        return vm
+        return vm, token
     identity = await desk.doorkeeper.who(socket.headers.get("authorization", ""))
     socket.scope["houyi.identity"] = identity
     asking = await caller_for(desk, identity, project, request_id_of(socket))
-    return await _vm(desk, reference, asking.scope_of(reference))
+    return await _vm(desk, reference, asking.scope_of(reference)), identity.token
 
 
-async def _join(socket: WebSocket, tunnel: Tunnel) -> None:
-    """Carry bytes both ways until one side ends; then close the websocket with the reason."""
-    down = asyncio.create_task(_down(socket, tunnel))
-    up = asyncio.create_task(_up(socket, tunnel))
+async def _as_long_as_allowed(desk: Desk, token: Token) -> None:
+    """:raise Unauthenticated: `token_invalid`: the token that opened it was revoked or has expired."""
+    while True:
+        await desk.control.clock.sleep(STILL_SECONDS)
+        with suppress(Unavailable):  # the store is away for a moment
+            await desk.doorkeeper.check_still(token)
+
+
+async def _join(socket: WebSocket, tunnel: Tunnel, allowed: Coroutine[Any, Any, None]) -> None:
+    """Carry bytes both ways until one side ends, or `allowed` does; then close the websocket with the reason."""
+    talks = [asyncio.create_task(talk) for talk in (_down(socket, tunnel), _up(socket, tunnel), allowed)]
     try:
-        await asyncio.wait({down, up}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(talks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (down, up):
+        for task in talks:
             task.cancel()
-        outcomes = await asyncio.gather(down, up, return_exceptions=True)
+        outcomes = await asyncio.gather(*talks, return_exceptions=True)
     refusals = [one for one in outcomes if isinstance(one, HouyiError)]
     for crash in outcomes:
         if isinstance(crash, Exception) and not isinstance(crash, HouyiError | WebSocketDisconnect):

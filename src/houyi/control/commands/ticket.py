@@ -54,14 +54,14 @@ async def new_ticket(control: Control, ctx: Context, vm_id: VmId, kind: Kind, se
     return _text(secret, before.nonce), before
 
 
-async def take_ticket(control: Control, text: str, kind: Kind) -> VmId:
-    """Use a ticket up; the VM that it is for. :raise Unauthenticated: `ticket_invalid`: unknown, used, expired, or for something else."""
+async def take_ticket(control: Control, text: str, kind: Kind) -> Ticket:
+    """Use a ticket up. :raise Unauthenticated: `ticket_invalid`: unknown, used, expired, or for something else."""
     sha256 = digest(text)
     await control.store.apply([use_ticket(sha256)])
     ticket = await control.store.read(lambda c: find_ticket(c, sha256))
     if ticket is None or ticket.expires_at <= control.clock.now() or ticket.kind != kind:
         raise Unauthenticated("ticket_invalid", "this ticket is unknown, used up or expired: ask for another")
-    return ticket.vm_id
+    return ticket
 
 
 async def _before(control: Control, ctx: Context, key: str | None, request_sha256: str, now: float) -> Ticket | None:
