@@ -181,7 +181,8 @@ def plan(name: VmName, /, *, how: How = HOW, options: Options = OPTIONS) -> None
         ("from", str(dig(one, "source_name") or "no host")),
         ("to", str(dig(one, "destination_name") or "no host")),
         ("terms", _terms(dig(one, "terms", {}))),
-        ("expected", _result(forecast) if forecast else "" if blockers else "too little was measured to say"),
+        ("expected", _result(forecast).removeprefix("-")),
+        ("converges", ("yes" if forecast["converges"] else "no: it would be given up") if forecast else ""),
         ("mode", str(dig(forecast, "mode"))),
         ("because", str(dig(forecast, "why"))),
     ]

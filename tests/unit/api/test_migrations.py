@@ -45,7 +45,9 @@ async def test_a_member_says_move_and_the_platform_says_where(world: World) -> N
         assert (one["operation_id"], one["vm_name"], one["kind"], one["state"]) == (operation["id"], "mover", "live", "queued")
         assert (one["source_name"], one["destination_name"]) == ("h1", there)
         assert (one["terms"]["policy"], one["terms"]["downtime_ms_max"], one["terms"]["encrypted"]) == ("auto", 300.0, True)
-        assert (one["forecast"], one["outcome"], one["source"], one["began_at"]) == (None, None, None, None)
+        assert (one["outcome"], one["source"], one["began_at"]) == (None, None, None)
+        assert one["forecast"]["total_seconds"] > 0, "what is expected is written down before it begins"
+        assert "the line is assumed" in one["forecast"]["why"]
         again = await client.post("/v1/vms/mover/migrate")
         assert (again.status_code, again.json()["code"]) == (409, "vm_migrating")
         events = (await client.get("/v1/events", params={"target": vm.id, "kind": "vm.migrate"})).json()["items"]
@@ -108,6 +110,7 @@ async def test_a_plan_tells_everything_and_moves_nothing(world: World) -> None:
         plan = answer.json()
         assert (answer.status_code, plan["vm_id"], plan["kind"], plan["blockers"]) == (200, vm.id, "live", [])
         assert (plan["destination_name"], plan["claims"]["memory_mib"]) == (there, 1)
+        assert (plan["forecast"]["converges"], plan["forecast"]["inputs"]["memory_mib"]) == (True, 128.0)
         assert world.store.revision == before
         await client.patch(f"/v1/vms/{vm.id}", json={"migration_policy": "never"})
         never = (await client.post(where, params={"dry_run": True})).json()

@@ -382,9 +382,12 @@ def test_what_stands_against_a_move_is_said(houyi: Houyi, api: FakeApi) -> None:
     told = houyi("migration", "plan", "hello").out
     for text in ("it cannot be moved", "the VM is there already (same_host)", "host node2 is cordoned (host_not_ready)"):
         assert text in told
-    assert "too little was measured" not in told
-    api.answer("POST", "/v1/vms/hello/migrate", (200, {**PLAN, "forecast": None}))
-    assert "too little was measured to say" in houyi("migration", "plan", "hello").out
+    assert "still" in houyi("migration", "plan", "hello").out, "what it may take is told in any case"
+    for converges, text in ((True, "yes"), (False, "no: it would be given up")):
+        api.answer("POST", "/v1/vms/hello/migrate", (200, {**PLAN, "forecast": {**PLAN["forecast"], "converges": converges}}))
+        told = houyi("migration", "plan", "hello").out
+        assert f"converges  {text}" in told
+        assert "11.0s, 50ms still" in told
 
 
 def test_a_vm_on_a_move_says_how_far_it_is(houyi: Houyi, api: FakeApi) -> None:

@@ -21,7 +21,7 @@ from houyi.store.views.migration import get_migration, list_migrations, migratio
 from houyi.store.views.names import page_with_names, with_names
 from houyi.store.views.news import news_with_names
 from houyi.store.views.vm import get_vm
-from houyi.wire.v1.migration import Migration, MigrationPage, MigrationPlan, MigrationTerms, VmMigrate, show_migration
+from houyi.wire.v1.migration import Migration, MigrationPage, MigrationPlan, MigrationTerms, VmMigrate, show_forecast, show_migration
 from houyi.wire.v1.operation import Operation, show_operation
 from houyi.wire.v1.shape import Failure, Nothing
 
@@ -138,5 +138,5 @@ def _show_plan(plan: Plan) -> MigrationPlan:
         terms=MigrationTerms.model_validate(plan.terms, from_attributes=True),
         claims=dict(plan.claims),
         blockers=[Failure(code=one.code, detail=one.detail) for one in plan.problems],
-        forecast=None,
+        forecast=show_forecast(plan.forecast),
     )

@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from houyi.control.control import Context, Control, again, new_event, new_operation, remembered
+from houyi.control.forecasts import look_back
 from houyi.control.placements import host_limits, look
 from houyi.model.errors import Conflict, Failed, HouyiError, NoCapacity, Stale
 from houyi.model.host import Host
 from houyi.model.ids import MigrationId
-from houyi.model.migration import ENDED, Migration, MigrationCourse, MigrationKind, MigrationSpec, MigrationState, Terms
+from houyi.model.migration import ENDED, Forecast, Migration, MigrationCourse, MigrationKind, MigrationSpec, MigrationState, Terms
 from houyi.model.operation import MIGRATE, Operation
 from houyi.model.resources import Amounts, in_words
 from houyi.model.vm import MigrationPolicy, Vm
 from houyi.planning.migration.blockers import blockers, kind_of
+from houyi.planning.migration.experience import foretell
+from houyi.planning.migration.forecast import chosen
 from houyi.planning.placement.filters import amounts
 from houyi.planning.placement.numa import base_of, nodes_of
 from houyi.planning.spec import check_downtime
@@ -54,6 +57,8 @@ class Plan:
     terms: Terms
     claims: Amounts
     problems: Sequence[HouyiError]
+    forecast: Forecast | None
+    """None: it is cold, or it cannot be moved."""
 
 
 async def migrate_vm(control: Control, ctx: Context, reference: str, ask: MigrationAsk) -> tuple[Migration, Operation]:
@@ -105,7 +110,11 @@ async def plan_migration(control: Control, ctx: Context, reference: str, ask: Mi
         if destination is None:
             detail = f"no host can take VM {vm.desired.name!r}: {choice.why_not}; asked {in_words(asked)}, left at most {in_words(choice.left)}"
             found.append(NoCapacity("no_capacity", detail, asked=asked, left=dict(choice.left), removed=dict(choice.removed)))
-    return Plan(vm, kind, source, destination, terms, claims, found)
+    told = None
+    if source is not None and destination is not None and not found and kind is MigrationKind.LIVE:
+        told = foretell(vm, source.id, destination.id, terms, await look_back(control))
+        terms = chosen(terms, told)
+    return Plan(vm, kind, source, destination, terms, claims, found, told)
 
 
 async def _begin(control: Control, ctx: Context, plan: Plan, ask: MigrationAsk) -> tuple[Migration, Operation]:
@@ -126,7 +135,7 @@ async def _begin(control: Control, ctx: Context, plan: Plan, ask: MigrationAsk) 
         operation_id=operation.id,
         spec=MigrationSpec(kind=plan.kind, terms=plan.terms, priority=ask.priority, reason=ask.reason),
         course=MigrationCourse(),
-        forecast=None,
+        forecast=plan.forecast,
         source=None,
         destination=None,
         source_heard=source.connected,
@@ -140,6 +149,7 @@ async def _begin(control: Control, ctx: Context, plan: Plan, ask: MigrationAsk) 
         destination_id=destination.id,
         operation_id=operation.id,
         spec=migration.spec,
+        forecast=plan.forecast,
     )
     detail = f"to be moved from host {source.name} to host {destination.name} ({ask.reason})"
     mutations = [

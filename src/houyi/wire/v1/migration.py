@@ -142,7 +142,7 @@ class MigrationPlan(Shown):
     terms: MigrationTerms
     claims: dict[str, int] = Field(description="What it would claim at the destination: resource class to amount.")
     blockers: list[Failure] = Field(description="Why it cannot be moved; empty: it can.")
-    forecast: MigrationForecast | None = Field(description="null: too little was measured to say.")
+    forecast: MigrationForecast | None = Field(description="null: it is cold, or cannot be moved.")
 
 
 def show_migration(migration: ModelMigration, names: Mapping[str, str], progress: float, stage: str) -> Migration:

@@ -1,0 +1,126 @@
+"""What forecasts rest on: whose moves are looked at, what is assumed where nothing is known, and that a forecast becomes true after a few moves."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from houyi.model.ids import HostId, VmId
+from houyi.model.migration import End, Figures, Migration, MigrationKind, MigrationState, MoveMode, Order, Outcome, Presence, Terms
+from houyi.model.vm import DesiredVm, Vm
+from houyi.planning.migration.experience import (
+    DIRTY_ASSUMED_MIB_S,
+    FEW,
+    LINE_ASSUMED_MIB_S,
+    Experience,
+    corrected,
+    foretell,
+    line_between,
+    measured,
+)
+from houyi.planning.migration.forecast import Forecast, Line
+from made import a_vm, an_image
+from unit.planning.moves import move, seen
+
+A, B, C = HostId("a"), HostId("b"), HostId("c")
+NOTHING = Experience()
+
+
+def vm(**values: Any) -> Vm:
+    desired: DesiredVm = replace(a_vm(an_image(), **values), id=VmId("v"))
+    return Vm(desired=desired, protected=False, host_id=A, observed=None, host_heard=True, created_at=1.0, revision=1)
+
+
+def went(
+    *,
+    vm_id: str = "v",
+    ends: tuple[HostId, HostId] = (A, B),
+    told: Forecast | None = None,
+    seconds: float = 0.0,
+    kind: MigrationKind = MigrationKind.LIVE,
+    state: MigrationState = MigrationState.DONE,
+    terms: Terms | None = None,
+    **figures: Any,
+) -> Migration:
+    """A move that has ended, with QEMU's last figures, and what was said of it and became of it."""
+    one = move(state, kind=kind, terms=terms, source=seen(End.SOURCE, Presence.NONE, Order.CLEAN, figures=Figures(**figures)))
+    outcome = Outcome(total_seconds=seconds, downtime_ms=10.0, gap_ms=20.0, sent_mib=1000.0, rounds=3, mode=MoveMode.PLAIN) if seconds else None
+    return replace(one, vm_id=VmId(vm_id), source_id=ends[0], destination_id=ends[1], forecast=told, course=replace(one.course, outcome=outcome))
+
+
+def expects(seconds: float) -> Forecast:
+    return Forecast(converges=True, mode=MoveMode.PLAIN, total_seconds=seconds, downtime_ms=20.0, sent_mib=1000.0, why="")
+
+
+class TestLine:
+    def test_assumed_before_anything_moved(self) -> None:
+        assert line_between(A, B, NOTHING) == Line(one_mib_s=LINE_ASSUMED_MIB_S, all_mib_s=LINE_ASSUMED_MIB_S, assumed=True)
+
+    def test_as_moves_between_the_two_found_it_in_either_direction(self) -> None:
+        known = Experience(moves=[went(bandwidth_mib_s=300.0), went(ends=(B, A), bandwidth_mib_s=500.0), went(ends=(A, C), bandwidth_mib_s=9.0)])
+        assert line_between(A, B, known) == Line(one_mib_s=400.0, all_mib_s=400.0)
+
+    def test_several_connections_are_another_matter(self) -> None:
+        known = Experience(moves=[went(bandwidth_mib_s=200.0), went(bandwidth_mib_s=700.0, terms=Terms(channels=4))])
+        assert line_between(A, B, known) == Line(one_mib_s=200.0, all_mib_s=700.0)
+
+    def test_as_everybodys_between_strangers(self) -> None:
+        assert line_between(B, C, Experience(moves=[went(bandwidth_mib_s=300.0)])) == Line(one_mib_s=300.0, all_mib_s=300.0, assumed=True)
+
+    @pytest.mark.parametrize(
+        "one", [went(bandwidth_mib_s=5.0, terms=Terms(bandwidth_mib_s_max=5.0)), went(), went(kind=MigrationKind.COLD, bandwidth_mib_s=5.0)]
+    )
+    def test_what_says_nothing_of_the_line(self, one: Migration) -> None:
+        assert line_between(A, B, Experience(moves=[one])).one_mib_s == LINE_ASSUMED_MIB_S
+
+
+class TestGuest:
+    def test_assumed_before_it_moved(self) -> None:
+        found = measured(vm(vcpus=2, memory_mib=512), Line(), NOTHING)
+        assert (found.memory_mib, found.dirty_mib_s, found.samples, found.vcpus) == (512.0, 2 * DIRTY_ASSUMED_MIB_S, 0, 2)
+
+    def test_as_its_last_move_found_it(self) -> None:
+        moves = [went(dirty_mib_s=99.0), went(dirty_mib_s=7.0, disk_total_mib=300.0, memory_sent_mib=100.0), went(vm_id="another", dirty_mib_s=1.0)]
+        found = measured(vm(memory_mib=512), Line(), Experience(moves=moves))
+        assert (found.dirty_mib_s, found.disk_mib, found.memory_mib, found.samples) == (7.0, 300.0, 100.0, 1)
+
+    def test_a_guest_that_was_slowed_down_has_not_told_its_rate(self) -> None:
+        assert measured(vm(), Line(), Experience(moves=[went(dirty_mib_s=1.0, throttle_percent=60)])).samples == 0
+
+    def test_a_shared_disk_stays(self) -> None:
+        assert measured(vm(spec={"storage": "nas"}), Line(), Experience(moves=[went(disk_total_mib=300.0)])).disk_mib == 0.0
+
+
+class TestCorrection:
+    @staticmethod
+    def moves(ratio: float, number: int, **values: Any) -> list[Migration]:
+        return [went(told=expects(10.0), seconds=10.0 * ratio, **values) for _ in range(number)]
+
+    def test_none_from_nothing(self) -> None:
+        assert corrected(vm(), A, B, NOTHING).moves == 0
+
+    def test_its_own_moves_say_most(self) -> None:
+        known = Experience(moves=self.moves(2.0, FEW) + self.moves(5.0, 9, vm_id="another"))
+        assert corrected(vm(), A, B, known).seconds == pytest.approx(2.0)
+
+    def test_then_those_between_the_two_hosts(self) -> None:
+        known = Experience(moves=self.moves(2.0, FEW - 1) + self.moves(3.0, FEW, vm_id="x", ends=(B, A)) + self.moves(7.0, 9, vm_id="x", ends=(A, C)))
+        assert corrected(vm(), A, B, known).seconds == pytest.approx(3.0)
+
+    def test_then_everybodys(self) -> None:
+        assert corrected(vm(), B, C, Experience(moves=self.moves(4.0, 1, vm_id="x"))).seconds == pytest.approx(4.0)
+
+    def test_what_failed_or_was_cold_says_nothing(self) -> None:
+        odd = self.moves(4.0, FEW, state=MigrationState.FAILED) + self.moves(4.0, FEW, kind=MigrationKind.COLD)
+        assert corrected(vm(), A, B, Experience(moves=odd)).moves == 0
+
+
+def test_forecasts_become_true() -> None:
+    """A world that the model misjudges threefold: after ten moves the forecast is within a quarter of what comes."""
+    known = Experience()
+    for _ in range(10):
+        told = foretell(vm(memory_mib=2048), A, B, Terms(), known)
+        known = Experience(moves=[*known.moves, went(told=told, seconds=36.0, bandwidth_mib_s=150.0, dirty_mib_s=12.0, memory_sent_mib=1500.0)])
+    told = foretell(vm(memory_mib=2048), A, B, Terms(), known)
+    assert told.total_seconds == pytest.approx(36.0, rel=0.25)
+    assert (told.converges, told.inputs["line_one_mib_s"]) == (True, 150.0)
