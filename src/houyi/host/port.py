@@ -217,6 +217,31 @@ class Mover(Protocol):
         ...
 
 
+class CallsWitness(Protocol):
+    """At the source: looks on while libvirt's calls of a move pass through the agent's door."""
+
+    def asked(self, data: bytes) -> None:
+        """Our libvirt says this."""
+        ...
+
+    def answered(self, data: bytes) -> bool:
+        """The destination says this; True once it says that the guest has arrived whole. As soon as our libvirt has these bytes, it never resumes its own copy."""
+        ...
+
+
+class Passages(Protocol):
+    """Calls between the libvirts of two hosts, for the doors of their agents."""
+
+    async def open(self, vm_id: VmId, landing: Landing, *, encrypted: bool) -> Channel:
+        """Destination: a connection to this machine's libvirt through which passes what the move of this VM to this landing needs, and nothing else.
+
+        Its `read` and `write` :raise Forbidden: `call_refused`: close it. :raise Unavailable: `libvirt_away`.
+        """
+        ...
+
+    def witness(self) -> CallsWitness: ...
+
+
 class Probe(Protocol):
     async def facts(self) -> HostFacts: ...
     async def load(self) -> HostLoad: ...

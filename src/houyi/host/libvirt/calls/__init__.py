@@ -3,4 +3,5 @@
 frames.py    libvirt's RPC frames: cut a stream into them, read XDR
 offered.py   a domain as the source sends it, held against the domain that the destination has promised to take
 passage.py   the list of calls, and what each may say
+witness.py   the source's side: when the destination says that it has the guest
 """

@@ -1,0 +1,209 @@
+"""The door between two hosts over real sockets and real certificates: who comes in, for what, and what is left afterwards."""
+
+import asyncio
+import contextlib
+import ssl
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+
+import pytest
+import uvloop
+
+from houyi.agent.door import Admission, Way
+from houyi.agent.identity import Identity
+from houyi.agent.net_door import NetDoor
+from houyi.base.clock import SystemClock
+from houyi.base.config import AgentSettings
+from houyi.control.ca import Authority
+from houyi.host.libvirt.calls.frames import Frame, Frames, Kind
+from houyi.host.libvirt.calls.passage import CLOSE, FINISH, REMOTE
+from houyi.host.libvirt.passages import LibvirtPassages
+from houyi.model.errors import Forbidden, HouyiError, Unavailable
+from houyi.model.ids import HostId, MigrationId, VmId
+from houyi.model.migration import Landing
+from houyi.wire.door import Knock, decode_answer, encode
+
+A, B, C = (HostId(f"00000000-0000-4000-8000-00000000000{letter}") for letter in "abc")
+MOVE, OTHER = MigrationId("00000000-0000-4000-8000-000000000001"), MigrationId("00000000-0000-4000-8000-000000000002")
+VM = VmId("11111111-2222-4333-8444-555555555555")
+DOMAIN = (Path(__file__).parents[2] / "golden" / "domain" / "two-nics.xml").read_text()
+CALL = Frame(REMOTE, 1, CLOSE, Kind.CALL, 1, 0, b"").encode()
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    """In production it is uvloop, whose sockets differ."""
+    return "asyncio", {"loop_factory": uvloop.new_event_loop} if request.param == "uvloop" else {}
+
+
+class Pair:
+    """The door of host B, which takes a VM from host A; C is a third host of the same platform."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ways = Path(mkdtemp(prefix="door-"))  # a socket's path has 107 bytes
+        self.authority = Authority.open(folder / "ca", SystemClock())
+        self.libvirt_heard: list[Frame] = []
+        self.went = 0
+        self.refusal: HouyiError | None = None
+        self.destination = self.door(B)
+
+    def identity(self, host: HostId, authority: Authority | None = None) -> Identity:
+        identity = Identity(self.folder / f"{host}-{id(authority)}")
+        platform = authority or self.authority
+        identity.keep_membership(platform.issue_host(host, identity.request()), self.authority.pem, "t")
+        return identity
+
+    def door(self, host: HostId, identity: Identity | None = None) -> NetDoor:
+        settings = AgentSettings(door_port=0, door_address="127.0.0.1")
+        passages = LibvirtPassages(f"qemu+unix:///system?socket={self.folder / 'libvirt.sock'}")
+        return NetDoor(identity or self.identity(host), settings, passages, self.ways / host[-1])
+
+    async def libvirt(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers every call with OK and nothing."""
+        frames = Frames()
+        while data := await reader.read(65536):
+            for frame in frames.feed(data):
+                self.libvirt_heard.append(frame)
+                writer.write(Frame(frame.program, 1, frame.procedure, Kind.REPLY, frame.serial, 0, b"").encode())
+        writer.close()
+
+    async def go(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.went += 1
+
+    async def admit(self, move: MigrationId = MOVE) -> Landing:
+        landing = Landing(address="", port=0, tls_name="b", domain_xml=DOMAIN)
+        passages = self.destination._passages
+        address, port = await self.destination.admit(Admission(move=move, peer=A, libvirt=lambda: passages.open(VM, landing, encrypted=False), go=self.go))
+        return Landing(address=address, port=port, tls_name="b", domain_xml=DOMAIN)
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    made = Pair(tmp_path)
+    server = await asyncio.start_unix_server(made.libvirt, tmp_path / "libvirt.sock")
+    yield made
+    await made.destination.close()
+    server.close()
+    assert [path for path in made.ways.rglob("*") if not path.is_dir()] == []
+    rmtree(made.ways)
+
+
+async def say(way: Way, *calls: bytes) -> bytes:
+    """What comes back until it is as long as what was said, or the connection ends."""
+    reader, writer = await asyncio.open_unix_connection(way.path)
+    writer.write(b"".join(calls))
+    answer = b""
+    async with asyncio.timeout(5):
+        while len(answer) < 28 * len(calls) and (data := await reader.read(65536)):
+            answer += data
+    writer.close()
+    return answer
+
+
+async def test_libvirts_calls_pass_and_the_socket_is_roots_alone(pair: Pair) -> None:
+    landing = await pair.admit()
+    source = pair.door(A)
+    async with source.way(MOVE, B, landing) as way:
+        assert (way.path.stat().st_mode & 0o777, way.path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+        assert await say(way, CALL) == Frame(REMOTE, 1, CLOSE, Kind.REPLY, 1, 0, b"").encode()
+        assert await say(way, CALL) != b"", "a way takes more than one connection: a broken post-copy is taken up again"
+        assert not way.arrived.is_set()
+    assert not way.path.exists()
+    assert len(pair.libvirt_heard) == 2
+
+
+@pytest.mark.parametrize(("cancelled", "arrived"), [(0, True), (1, False)])
+async def test_the_source_is_told_when_the_guest_has_arrived(pair: Pair, cancelled: int, arrived: bool) -> None:
+    landing = await pair.admit()
+    name = f"houyi-{VM}".encode()
+    parameters = struct.pack(">II16sII", 1, 16, b"destination_name", 7, len(name)) + name + bytes(-len(name) % 4)
+    finish = Frame(REMOTE, 1, FINISH, Kind.CALL, 9, 0, parameters + struct.pack(">III", 0, 1 << 5, cancelled)).encode()
+    async with pair.door(A).way(MOVE, B, landing) as way:
+        await say(way, finish)
+        assert way.arrived.is_set() is arrived
+
+
+async def test_a_call_that_is_not_of_a_move_ends_the_connection(pair: Pair) -> None:
+    landing = await pair.admit()
+    async with pair.door(A).way(MOVE, B, landing) as way:
+        assert await say(way, Frame(REMOTE, 1, 12, Kind.CALL, 1, 0, b"").encode()) == b""
+    assert pair.libvirt_heard == []
+
+
+async def test_go(pair: Pair) -> None:
+    landing = await pair.admit()
+    source = pair.door(A)
+    await source.go(MOVE, B, landing)
+    await source.go(MOVE, B, landing)
+    assert pair.went == 2
+    pair.refusal = Forbidden("withdrawn", "too late")
+    with pytest.raises(Forbidden) as refused:
+        await source.go(MOVE, B, landing)
+    assert refused.value.code == "withdrawn"
+
+
+async def test_nobody_else_comes_in(pair: Pair, tmp_path: Path) -> None:
+    landing = await pair.admit()
+    qemus = Identity(tmp_path / "qemu")
+    qemus.keep_membership(pair.authority.issue_move(A, qemus.request()), pair.authority.pem, "t")
+    stranger = pair.identity(A, Authority.open(tmp_path / "elsewhere", SystemClock()))
+    tries = [(pair.door(C), MOVE, "door_shut"), (pair.door(A), OTHER, "door_shut"), (pair.door(A, qemus), MOVE, "certificate_strange")]
+    for door, move, code in [*tries, (pair.door(A, stranger), MOVE, "door_unreachable")]:
+        with pytest.raises((Forbidden, Unavailable)) as refused:
+            await door.go(move, B, landing)
+        assert refused.value.code == code
+    assert pair.went == 0
+
+
+async def test_the_source_looks_whose_door_it_is(pair: Pair) -> None:
+    landing = await pair.admit()
+    with pytest.raises(Forbidden) as refused:
+        await pair.door(A).go(MOVE, C, landing)
+    assert (refused.value.code, pair.went) == ("door_strange", 0)
+    async with pair.door(A).way(MOVE, C, landing) as way:
+        assert await say(way, CALL) == b""
+        assert way.problem is not None
+        assert way.problem.code == "door_strange"
+
+
+async def test_shut_ends_what_is_inside_and_lets_nobody_in(pair: Pair) -> None:
+    landing = await pair.admit()
+    source = pair.door(A)
+    async with source.way(MOVE, B, landing) as way:
+        reader, writer = await asyncio.open_unix_connection(way.path)
+        writer.write(CALL)
+        await reader.readexactly(28)
+        await pair.admit(OTHER)
+        await pair.destination.shut(MOVE)
+        assert await reader.read() == b""
+        writer.close()
+    with pytest.raises(Forbidden):
+        await source.go(MOVE, B, landing)
+    await pair.destination.shut(OTHER)
+    with pytest.raises(Unavailable):
+        await source.go(MOVE, B, landing)
+    await pair.destination.shut(OTHER)
+    assert (await pair.admit()).port > 0
+
+
+async def test_it_speaks_tls_13_to_hosts_only(pair: Pair) -> None:
+    landing = await pair.admit()
+    for context in (None, ssl._create_unverified_context()):
+        reader, writer = await asyncio.open_connection(landing.address, landing.port, ssl=context)
+        writer.write(encode(Knock(protocol=1, move=MOVE, use="go")))
+        with pytest.raises((OSError, asyncio.IncompleteReadError)):
+            decode_answer((await reader.readexactly(5))[4:])
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    assert pair.went == 0
+    older = pair.identity(A).context()
+    older.check_hostname, older.minimum_version, older.maximum_version = False, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await asyncio.open_connection(landing.address, landing.port, ssl=older)
