@@ -12,6 +12,7 @@ NOUNS = (
     ("migration", "migration", "Moves of VMs from host to host: plans, progress, what became of them."),
     ("image", "image", "Disk images that VMs start from: import, see, delete."),
     ("network", "network", "Networks that VMs attach to."),
+    ("placement", "placement", "Where VMs go, and why."),
     ("placement-group", "placement_group", "Groups of VMs that shall be near each other, or apart."),
     ("vm-type", "vm_type", "Sizes of VMs by name."),
     ("ssh-key", "ssh_key", "Public SSH keys that are put into guests."),

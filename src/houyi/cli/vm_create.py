@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from houyi.cli.given import MOVES, Moves, key_text, labels_of, read_text
-from houyi.cli.output import Format, note, show_object, write_data
+from houyi.cli.output import Format, note, write_data
+from houyi.cli.placement import show_placement
 from houyi.cli.progress import follow, until
 from houyi.cli.quantities import parse_nic, show_size
 from houyi.cli.session import OPTIONS, WAITING, DiskGib, MemoryMib, Options, Waiting, connect, dig
@@ -128,10 +129,4 @@ def _tell(api: "Transport", operation: dict[str, Any], waiting: Waiting, name: s
 
 def _rehearse(api: "Transport", body: dict[str, Any], options: Options) -> None:
     answer = api.request("POST", path("vms"), body=body, params={"dry_run": True})
-    facts = [
-        ("name", body["name"]),
-        ("would go to", str(dig(answer, "host_name") or dig(answer, "host_id") or "no host")),
-        ("why not", str(dig(answer, "why_not"))),
-        ("size", show_size(answer["vcpus"], answer["memory_mib"], answer["disk_gib"])),
-    ]
-    show_object(answer, facts, options.output)
+    show_placement(answer, [("name", body["name"]), ("size", show_size(answer["vcpus"], answer["memory_mib"], answer["disk_gib"]))], options)

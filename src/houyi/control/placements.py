@@ -9,10 +9,11 @@ from houyi.model.host import Host
 from houyi.model.ids import HostId, PlacementGroupId, VmId
 from houyi.model.placement_group import PlacementGroup
 from houyi.model.resources import DISK_GIB, MEMORY_MIB, VCPU
-from houyi.model.vm import VmSpec
+from houyi.model.vm import Vm, VmSpec
 from houyi.planning.placement.choose import Choice, choose, limits
 from houyi.planning.placement.filters import amounts
 from houyi.planning.placement.fleet import Fleet, Members, Request
+from houyi.store.claims import claimed_by
 from houyi.store.views.host import list_hosts
 from houyi.store.views.page import EVERYTHING
 from houyi.store.views.placement_group import members_by_host, placement_groups_by_id
@@ -60,3 +61,13 @@ async def look(control: Control, specs: Iterable[VmSpec], *, without: VmId | Non
         lambda c: (list_hosts(c, EVERYTHING).items, placement_groups_by_id(c, groups), members_by_host(c, groups, without))
     )
     return Ground(hosts, known, members, control.settings.server)
+
+
+async def explain(control: Control, vm: Vm) -> Choice:
+    """Where a VM would go now. What it holds where it is counts as free, and it is no member of its group."""
+    ground = await look(control, [vm.desired.spec], without=vm.desired.id)
+    request, fleet = ground.request(vm.desired.spec), ground.fleet()
+    if vm.host_id is not None and vm.host_id in fleet.rows:
+        held = await control.store.read(lambda c: claimed_by(c, vm.desired.id))
+        fleet.take(vm.host_id, {name: -amount for name, amount in held.items()})
+    return ground.choose(request, fleet)

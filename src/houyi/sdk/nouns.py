@@ -11,6 +11,7 @@ from houyi.wire.v1.join_token import JoinTokenCreate, JoinTokenCreated
 from houyi.wire.v1.migration import Migration, MigrationPlan, VmMigrate
 from houyi.wire.v1.network import Network, NetworkCreate
 from houyi.wire.v1.operation import Operation
+from houyi.wire.v1.placement import Placement
 from houyi.wire.v1.placement_group import PlacementGroup, PlacementGroupCreate
 from houyi.wire.v1.project import Project, ProjectCreate
 from houyi.wire.v1.ssh_key import SshKey, SshKeyCreate
@@ -80,6 +81,11 @@ class VmCalls:
     def migrate(self, vm: str, how: VmMigrate | None = None) -> Call[Operation]:
         """Move it to another host. :raise Conflict: why it cannot move. :raise NoCapacity: no other host can take it."""
         return Call("POST", path("vms", vm, "migrate"), _operation, how)
+
+    @method
+    def placement(self, vm: str) -> Call[Placement]:
+        """Where it would be placed now, and why; host by host for administrators."""
+        return Call("GET", path("vms", vm, "placement"), Placement.model_validate)
 
     @method
     def ticket(self, vm: str, ask: TicketCreate) -> Call[Ticket]:

@@ -76,6 +76,7 @@ TABLE = (
     row("POST", "/v1/ssh-keys", 201, 201, 201, {**NAMED, "public_key": PUBLIC_KEY}),
     row("GET", "/v1/ssh-keys/{ssh_key}", 200, 404, 200),
     row("DELETE", "/v1/ssh-keys/{ssh_key}", 204, 404, 204),
+    row("GET", "/v1/vms/{vm}/placement", 200, 404, 200),
     row("GET", "/v1/placement-groups", 200, 200, 200),
     row("POST", "/v1/placement-groups", 201, 201, 201, {**NAMED, "policy": "affinity"}),
     row("GET", "/v1/placement-groups/{placement_group}", 200, 404, 200),

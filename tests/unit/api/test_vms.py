@@ -88,6 +88,27 @@ async def test_a_rehearsal_makes_nothing(world: World) -> None:
         assert world.store.revision == revision
 
 
+async def test_why_a_vm_goes_where_it_goes(world: World) -> None:
+    vm = await world.new_vm("placed")
+    waiting = await world.new_vm("waits", state=None, vcpus=64)
+    async with world.client("admin") as client, world.client("member") as member:
+        here = (await client.get(f"/v1/vms/{vm.id}/placement")).json()
+        assert (here["at_host_name"], here["host_name"], here["why_not"]) == ("h1", "h1", "")
+        (look,) = here["hosts"]
+        assert (look["host_name"], look["removed_by"], look["chosen"]) == ("h1", "", True)
+        assert set(look["scores"]) >= {"hardware", "free_memory"}
+        revision = world.store.revision
+        there = (await client.get(f"/v1/vms/{waiting.id}/placement")).json()
+        assert (there["at_host_id"], there["host_id"], there["removed"]["size"]) == (None, None, 1)
+        assert there["hosts"][0]["why"] == "4 CPUs for 64 vCPUs"
+        theirs = (await member.get("/v1/vms/waits/placement")).json()
+        assert theirs == {**there, "hosts": None}
+        assert world.store.revision == revision
+        body = {"name": "never", "image": (await world.new_image()).id, "vcpus": 64, "memory_mib": 64}
+        tried = [(await one.post("/v1/vms", json=body, params={"dry_run": True, "project": "mine"})).json() for one in (client, member)]
+        assert ([look["removed_by"] for look in tried[0]["hosts"]], tried[1]["hosts"]) == (["size"], None)
+
+
 async def test_verbs_become_wishes(small_world: World) -> None:
     vm = await small_world.new_vm("verbs")
 

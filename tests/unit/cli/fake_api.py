@@ -241,6 +241,30 @@ NOUNS: dict[str, dict[str, Any]] = {
     "tokens": dict(id=numbered(7), name="admin", **PROJECT, role="admin", created_at=AT, expires_at=None, revision=1),
     "join-tokens": {"id": numbered(11), "used_by": "", "created_at": AT, "expires_at": "2026-11-23T08:45:00.000Z", "revision": 1},
 }
+PLACEMENT: dict[str, Any] = {
+    "vm_id": numbered(3),
+    "vm_name": "hello",
+    "at_host_id": numbered(4),
+    "at_host_name": "node1",
+    "host_id": numbered(14),
+    "host_name": "node2",
+    "why_not": "",
+    "asked": {"vcpu": 1, "memory_mib": 576},
+    "left": {"vcpu": 7, "memory_mib": 9000},
+    "removed": {"state": 0, "room": 1},
+    "hosts": [
+        {
+            "host_id": numbered(14),
+            "host_name": "node2",
+            "removed_by": "",
+            "why": "",
+            "scores": {"hardware": 8.0, "free_memory": 0.5, "group": 0.0},
+            "total": 8.5,
+            "chosen": True,
+        },
+        {"host_id": numbered(4), "host_name": "node1", "removed_by": "room", "why": "vcpu: asked 1, left 0", "scores": {}, "total": 0.0, "chosen": False},
+    ],
+}
 WHO = {"token_id": numbered(7), "token_name": "admin", "role": "admin", **PROJECT, "expires_at": None}
 
 
@@ -298,6 +322,8 @@ class FakeApi:
             return Response(b"booting\r\nlogin: ", media_type="application/octet-stream")
         if path.endswith("/migrate") and request.query_params.get("dry_run"):
             return _json(200, PLAN)
+        if path.endswith("/placement"):
+            return _json(200, PLACEMENT)
         if path.endswith("/tickets"):
             return _json(201, {"ticket": "t1", "expires_at": AT})
         _, _, noun, *rest = path.split("/")

@@ -8,7 +8,7 @@ import yaml
 
 from houyi.cli.app import build_app
 from unit.cli.conftest import Houyi
-from unit.cli.fake_api import DONE, EVENT, HOST, IMAGE, MIGRATION, NOUNS, OPERATION, PLAN, VM, WHO, FakeApi, numbered
+from unit.cli.fake_api import DONE, EVENT, HOST, IMAGE, MIGRATION, NOUNS, OPERATION, PLACEMENT, PLAN, VM, WHO, FakeApi, numbered
 
 VM_ID = numbered(3)
 OP = f"/v1/operations/{numbered(1)}"
@@ -78,6 +78,7 @@ CASES = [
     ("vm-type delete x -y", "DELETE /v1/vm-types/x", None, {}),
     ("ssh-key list", "GET /v1/ssh-keys", None, [NOUNS["ssh-keys"]]),
     ("ssh-key delete mine -y", "DELETE /v1/ssh-keys/mine", None, {}),
+    ("placement explain hello", "GET /v1/vms/hello/placement", None, PLACEMENT),
     ("placement-group list", "GET /v1/placement-groups", None, [NOUNS["placement-groups"]]),
     ("placement-group show web", "GET /v1/placement-groups/web", None, NOUNS["placement-groups"]),
     (
@@ -296,6 +297,21 @@ def test_create_is_only_rehearsed(houyi: Houyi, api: FakeApi) -> None:
     ran = houyi("vm", "create", "web", "--image", "tiny", "--type", "c1.small", "--dry-run")
     assert api.last("POST").params == {"dry_run": "true"}
     assert "not enough memory" in ran.out
+
+
+def test_a_placement_is_explained_host_by_host(houyi: Houyi, api: FakeApi) -> None:
+    lines = [" ".join(line.split()) for line in houyi("placement", "explain", "hello").out.splitlines()]
+    assert lines[:6] == [
+        "name hello",
+        "is on node1",
+        "would go to node2",
+        "asks for vcpu 1, memory_mib 576",
+        "left at most vcpu 7, memory_mib 9000",
+        "taken out by room: 1",
+    ]
+    assert lines[-2:] == ["node2 chosen 8.50 hardware 8.00 + free_memory 0.50", "node1 room - vcpu: asked 1, left 0"]
+    api.answer("GET", "/v1/vms/hello/placement", (200, {**PLACEMENT, "hosts": None}))
+    assert "node2 chosen" not in houyi("placement", "explain", "hello").out
 
 
 def test_labels_are_changed_only_as_they_were_read(houyi: Houyi, api: FakeApi) -> None:

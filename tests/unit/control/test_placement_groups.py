@@ -7,6 +7,7 @@ from houyi.control.commands.host import update_host_desired
 from houyi.control.commands.placement_group import create_placement_group, delete_placement_group
 from houyi.control.commands.vm import delete_vm
 from houyi.control.commands.vm_create import VmAsk, create_vm
+from houyi.control.placements import explain
 from houyi.control.reconcilers.placement import place_vms
 from houyi.model.errors import Conflict, HouyiError, Invalid, NoCapacity, NotFound
 from houyi.model.placement_group import FaultDomain, GroupPolicy, GroupStrength, PlacementGroupSpec
@@ -95,3 +96,16 @@ async def test_groups_belong_to_projects(desk: Desk) -> None:
     await refused(NotFound, "placement_group_not_found", create(desk, "one", "nosuch"))
     await delete_placement_group(desk.control, desk.me, "web")
     await refused(NotFound, "placement_group_not_found", delete_placement_group(desk.control, desk.me, "web"))
+
+
+async def test_a_vm_that_is_placed_is_explained_as_if_it_were_not(desk: Desk) -> None:
+    """It fills its host, and is alone in its group: both could not be said of a second one."""
+    await create_placement_group(desk.control, desk.me, "web", APART)
+    ask = VmAsk(name="one", image="tiny", vcpus=4, memory_mib=7616, placement_group="web")
+    await create_vm(desk.control, desk.me, ask)
+    await place_vms(desk.control)
+    vm = await desk.store.read(lambda c: get_vm(c, "one", None))
+    choice = await explain(desk.control, vm)
+    assert (choice.host_id, choice.left) == (desk.host_id, {"vcpu": 4, "memory_mib": 7680, "disk_gib": 100})
+    no = await refused(NoCapacity, "no_capacity", create(desk, "two"))
+    assert "1 host: not enough left; asked vcpu 1, memory_mib 192, disk_gib 1, left at most vcpu 0, memory_mib 0" in no.detail

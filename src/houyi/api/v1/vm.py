@@ -12,6 +12,7 @@ from houyi.api.desk import Desk
 from houyi.api.lists import AskedPage, AskedWatch, listed, watched
 from houyi.api.once import DoneOnce
 from houyi.api.routes import STREAM
+from houyi.api.v1.placement import looks
 from houyi.control.commands.vm import VmChanges, delete_vm, pause_vm, reboot_vm, reset_vm, resume_vm, start_vm, stop_vm, update_vm_desired
 from houyi.control.commands.vm_create import NicAsk, VmAsk, create_vm, rehearse_vm
 from houyi.control.control import Context, Control
@@ -101,6 +102,7 @@ async def _rehearsed(desk: Desk, asking: Caller, ask: VmAsk) -> VmRehearsal:
         disk_gib=spec.disk_gib,
         asked=dict(amounts(spec)),
         left=dict(choice.left),
+        hosts=looks(choice, asking),
     )
 
 

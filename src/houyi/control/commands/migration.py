@@ -11,7 +11,7 @@ from houyi.model.host import Host
 from houyi.model.ids import MigrationId
 from houyi.model.migration import ENDED, Forecast, Migration, MigrationCourse, MigrationKind, MigrationSpec, MigrationState, Terms
 from houyi.model.operation import MIGRATE, Operation
-from houyi.model.resources import Amounts, in_words
+from houyi.model.resources import Amounts
 from houyi.model.vm import MigrationPolicy, Vm
 from houyi.planning.migration.blockers import blockers, kind_of
 from houyi.planning.migration.experience import foretell
@@ -108,7 +108,7 @@ async def plan_migration(control: Control, ctx: Context, reference: str, ask: Mi
         destination = next((host for host in ground.hosts if host.id == choice.host_id), None)
         claims = choice.amounts
         if destination is None:
-            detail = f"no host can take VM {vm.desired.name!r}: {choice.why_not}; asked {in_words(asked)}, left at most {in_words(choice.left)}"
+            detail = f"no host can take VM {vm.desired.name!r}: {choice.no_capacity}"
             found.append(NoCapacity("no_capacity", detail, asked=asked, left=dict(choice.left), removed=dict(choice.removed)))
     told = None
     if source is not None and destination is not None and not found and kind is MigrationKind.LIVE:

@@ -15,7 +15,6 @@ from houyi.model.image import Image, ImageState
 from houyi.model.names import check_name
 from houyi.model.network import Network
 from houyi.model.operation import Operation
-from houyi.model.resources import in_words
 from houyi.model.vm import LOCAL, DesiredNic, DesiredVm, Firmware, MigrationPolicy, NicSpec, Power, RestartPolicy, Vm, VmSpec
 from houyi.planning.placement.choose import Choice
 from houyi.planning.placement.filters import amounts
@@ -91,7 +90,7 @@ async def create_vm(control: Control, ctx: Context, ask: VmAsk) -> tuple[Vm, Ope
     if choice.host_id is None:
         raise NoCapacity(
             "no_capacity",
-            f"no host can take this VM: {choice.why_not}; asked {in_words(amounts(resolved.spec))}, left at most {in_words(choice.left)}",
+            f"no host can take this VM: {choice.no_capacity}",
             asked=amounts(resolved.spec),
             left=dict(choice.left),
             removed=dict(choice.removed),

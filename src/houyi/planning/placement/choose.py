@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from houyi.model.host import Host
 from houyi.model.ids import HostId
-from houyi.model.resources import MEMORY_MIB, Amounts
+from houyi.model.resources import MEMORY_MIB, Amounts, in_words
 from houyi.planning.placement.filters import FILTERS
 from houyi.planning.placement.fleet import Fleet, Mask, Request
 from houyi.planning.placement.numa import BY_NODE, at, base_of, fitted, nodes_of, on_nodes
@@ -60,6 +60,11 @@ class Choice:
         reasons = {one.name: one.why_not for one in FILTERS}
         parts = [f"{count} host{'s' if count > 1 else ''}: {reasons[name]}" for name, count in self.removed.items() if count]
         return "; ".join(parts) if parts else "there is no host"
+
+    @property
+    def no_capacity(self) -> str:
+        """The same with what was asked and the most that is left: what people are told."""
+        return f"{self.why_not}; asked {in_words(self.request.asked)}, left at most {in_words(self.left)}"
 
     @cached_property
     def scores(self) -> Mapping[HostId, Mapping[str, float]]:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from houyi.model.vm import LOCAL, EffectiveState, Firmware, GuestAgent, MigrationPolicy, Power, RestartPolicy, StateReason, StopMode, effective
 from houyi.model.vm import Vm as ModelVm
+from houyi.wire.v1.placement import HostLook
 from houyi.wire.v1.shape import Asked, Bool, Failure, Id, Int, Labels, LongText, Page, Revision, Shown, Text, Time, failure, rfc3339, rfc3339_or_none
 
 
@@ -138,7 +139,8 @@ class VmRehearsal(Shown):
     memory_mib: int
     disk_gib: int
     asked: dict[str, int] = Field(description="Resource class to amount.")
-    left: dict[str, int] = Field(description="The most that any one host has left of each resource.")
+    left: dict[str, int] = Field(description="The most that any one ready host has left of each resource.")
+    hosts: list[HostLook] | None = Field(None, description="Every host, the best first; null to members.")
 
 
 class Ticket(Shown):
