@@ -1,5 +1,7 @@
 """What is made at the first start, and found there at every later one: a project, an administrator, VM types, a network."""
 
+from collections.abc import Callable
+
 from houyi.control.addresses import parse_network
 from houyi.control.commands.project import BUILT_IN
 from houyi.control.commands.token import new_token
@@ -17,9 +19,15 @@ from houyi.store.rows.vm_type import put_vm_type
 from houyi.store.views.project import get_project
 
 
-async def first_start(control: Control, nat_cidr: str) -> str | None:
+def _kept_by_nobody(_text: str | None) -> None:
+    pass
+
+
+async def first_start(control: Control, nat_cidr: str, keep: Callable[[str | None], None] = _kept_by_nobody) -> str | None:
     """Fill an empty store. Returns the administrator's token at the first start, None later; of servers that start at once one gets it.
 
+    :param keep: writes the token down: called before it counts, since a server that dies in between would leave a platform that lets nobody in;
+        and with None when it never will count.
     :raise Invalid: `cidr_invalid`.
     """
     parse_network(nat_cidr)
@@ -40,9 +48,11 @@ async def first_start(control: Control, nat_cidr: str) -> str | None:
         mutations.append(put_vm_type(vm_type))
     spec = NetworkSpec(kind=NetworkKind.NAT, cidr=nat_cidr)
     mutations.append(insert_network(Network(id=NetworkId(control.ids.new()), project_id=None, name="default", spec=spec, created_at=now, revision=0)))
+    keep(text)
     try:
         await control.store.apply(mutations)
     except Conflict:
+        keep(None)
         return None
     return text
 

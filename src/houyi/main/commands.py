@@ -31,7 +31,7 @@ def run() -> None:
 def whole_app() -> App:
     """The CLI with the commands that act on this machine."""
     app = build_app()
-    for command in (server, agent, up, down, doctor):
+    for command in (server, agent, up, down, doctor, recover_admin):
         app.command(command)
     app["image"].command(build, name="build")
     app.command(lab.app)
@@ -118,6 +118,17 @@ def doctor(*, output: Output = Format.TABLE) -> None:
         show_list(rows, columns, output, empty="nothing checked")
     if any(result.finding is Finding.FAIL for result in results):
         sys.exit(1)
+
+
+def recover_admin(*, output: Output = Format.TABLE) -> None:
+    """Make one more administrator's token, into admin.token in the server's state folder: for who has lost all but is root there. A server may run meanwhile."""
+    from houyi.main.server import recover_admin as recover
+
+    path = asyncio.run(recover(Settings()))
+    if output is not Format.TABLE:
+        write_data({"file": str(path)}, output)
+    else:
+        note(f"the token is in {path}; revoke the lost ones: `houyi token list`, `houyi token revoke`")
 
 
 def build(

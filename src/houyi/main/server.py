@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -20,12 +21,12 @@ from houyi.base.secret_file import write_secret
 from houyi.control.ca import Authority
 from houyi.control.commands.join_token import create_join_token
 from houyi.control.control import PLATFORM, Control
-from houyi.control.first_start import first_start
+from houyi.control.first_start import first_start, renew_admin_token
 from houyi.control.images import open_image
 from houyi.control.reconcilers.all import RECONCILERS
 from houyi.control.reconcilers.images import run_imports
 from houyi.control.reconcilers.runner import run_forever
-from houyi.model.errors import Invalid
+from houyi.model.errors import Failed, Invalid
 from houyi.model.ids import ImageId
 from houyi.store.store import Store
 
@@ -38,6 +39,33 @@ def admin_token_file(settings: Settings) -> Path:
     return settings.state_dir / "admin.token"
 
 
+def _keep_admin(settings: Settings, text: str | None) -> None:
+    if text is None:
+        admin_token_file(settings).unlink(missing_ok=True)
+    else:
+        write_secret(admin_token_file(settings), f"{text}\n".encode())
+
+
+async def recover_admin(settings: Settings) -> Path:
+    """One more administrator's token, in place of the first one: for who has lost all but is root here. A server may run meanwhile.
+
+    :raise Failed: `no_platform_here`. :raise Unavailable: `store_unreachable`.
+    """
+    if not settings.server.database_url and not (settings.state_dir / "houyi.db").exists():
+        raise Failed("no_platform_here", f"there is no platform in {settings.state_dir}: give the server's settings, or start one with `houyi up`")
+    store = await Store.open(_database(settings))
+    try:
+        control = Control(store, SystemClock(), RandomIds(), settings)
+        _keep_admin(settings, await renew_admin_token(control, f"recovered-{control.ids.new()[:8]}"))
+    finally:
+        await store.close()
+    return admin_token_file(settings)
+
+
+def _database(settings: Settings) -> str:
+    return settings.server.database_url or f"sqlite:///{settings.state_dir / 'houyi.db'}"
+
+
 async def serve(settings: Settings, local_join_file: Path | None = None) -> None:
     """Until cancelled. :raise Invalid: `api_needs_tls`. :raise Unavailable: `store_unreachable`, `port_taken`."""
     own = settings.server
@@ -45,13 +73,11 @@ async def serve(settings: Settings, local_join_file: Path | None = None) -> None
         raise Invalid("api_needs_tls", f"the API would listen on {own.api_host} without TLS: set server.api_tls_cert and server.api_tls_key")
     settings.state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     clock, ids = SystemClock(), RandomIds()
-    store = await Store.open(own.database_url or f"sqlite:///{settings.state_dir / 'houyi.db'}")
+    store = await Store.open(_database(settings))
     try:
         control = Control(store, clock, ids, settings)
         authority = Authority.open(settings.state_dir / "ca", clock)
-        token = await first_start(control, settings.agent.nat_cidr)
-        if token is not None:
-            write_secret(admin_token_file(settings), f"{token}\n".encode())
+        await first_start(control, settings.agent.nat_cidr, partial(_keep_admin, settings))
         await _offer_join(control, authority, local_join_file)
         await _run(control, authority)
     finally:

@@ -327,6 +327,21 @@ async def test_hosts(both: Desk) -> None:
 # The first start
 
 
+async def test_a_first_start_that_cannot_keep_its_token_has_not_happened(store: Store, tmp_path: Any) -> None:
+    """The token is kept before it counts: a server that dies in between must not leave a platform that lets nobody in."""
+    control = Control(store, HandClock(), RandomIds(), Settings(state_dir=tmp_path))
+
+    def full(_text: str | None) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        await first_start(control, "10.80.0.0/24", full)
+    kept: list[str | None] = []
+    text = await first_start(control, "10.80.0.0/24", kept.append)
+    assert kept == [text]
+    assert text is not None
+
+
 async def test_the_first_start(store: Store, tmp_path: Any) -> None:
     control = Control(store, HandClock(), RandomIds(), Settings(state_dir=tmp_path))
     await refused(Invalid, "cidr_invalid", first_start(control, "10.80.0.1/24"))
