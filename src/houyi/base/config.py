@@ -79,6 +79,9 @@ class AgentSettings(_Section):
     door_port: Port = Field(7483, description="TCP port of the agent's door (mutual TLS); 0 chooses a free one for each move.")
     memory_mib: int = Field(0, ge=0, description="Memory that this host offers, what the platform reserves of it included; 0: all that the machine has.")
     qemu_user: str = Field("", description="User that owns disk files; empty: whom libvirt runs QEMU as.")
+    migration_tls_dir: Path = Field(
+        Path("/etc/pki/qemu"), description="Where QEMU finds its credentials for moves: libvirt's own default, unless qemu.conf says otherwise."
+    )
     nat_cidr: str = Field("10.80.0.0/24", description="IPv4 network of the built-in NAT network when it is first made.")
 
 

@@ -171,7 +171,7 @@ class Consoles(Protocol):
 
 
 class Mover(Protocol):
-    """Live moves of domains between this machine and another (docs/rfd/0002-fleet.md). What has arrived never runs by itself: GO is `Machine.resume`.
+    """Live moves of domains between this machine and another (docs/rfd/0002-fleet.md). What has arrived never runs by itself, but by `go`.
 
     `Machine.observe` reports an INCOMING domain like any other (paused); `presences` is what tells them apart.
     """
@@ -188,8 +188,8 @@ class Mover(Protocol):
         """Destination: the domain as it has to be here; its files must be there. :raise Failed: `disk_missing`."""
         ...
 
-    async def send(self, vm: DesiredVm, landing: Landing, libvirt_socket: Path, terms: Terms) -> None:
-        """Source: move it, and return once it has been given up here for good (confirmed; nothing is defined any more).
+    async def send(self, vm: DesiredVm, landing: Landing, libvirt_socket: Path, terms: Terms) -> Figures:
+        """Source: move it, and return once it has been given up here for good (confirmed; nothing is defined any more), with its last figures.
 
         `vm` as the destination shall have it; `libvirt_socket` is how the destination's libvirt is reached. Cancelling the caller does not end the move: `abort` does.
         :raise Failed: `migration_failed`, `migration_cancelled`: it is over without that; `presences` tells what is here now. :raise Unavailable: libvirt went away meanwhile.
@@ -208,7 +208,14 @@ class Mover(Protocol):
         """Stop what is under way from here, if it can still be stopped (a post-copy cannot). None: nothing. `send` then ends by itself."""
         ...
 
-    async def recover(self, vm: DesiredVm, landing: Landing, libvirt_socket: Path) -> None:
+    async def go(self, vm_id: VmId, *, run: bool) -> None:
+        """Destination: what has arrived is this machine's now, and executes if `run` (else it stays paused, as its user has it). LIVE already: nothing.
+
+        :raise Conflict: `not_arrived`: there is nothing here, or not all of it yet.
+        """
+        ...
+
+    async def recover(self, vm: DesiredVm, landing: Landing, libvirt_socket: Path, terms: Terms) -> Figures:
         """Source: take up a broken post-copy; ends as `send` does."""
         ...
 

@@ -166,6 +166,8 @@ class Terms:
     channels: int = 1
     """Connections to begin with (more than one: multifd)."""
     compressed: bool = False
+    throttles: bool = True
+    """Whether the policy may slow the guest: QEMU has to be told at the start."""
     encrypted: bool = True
 
 

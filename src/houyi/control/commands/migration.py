@@ -16,6 +16,7 @@ from houyi.model.vm import MigrationPolicy, Vm
 from houyi.planning.migration.blockers import blockers, kind_of
 from houyi.planning.migration.experience import foretell
 from houyi.planning.migration.forecast import chosen
+from houyi.planning.migration.steer import may_throttle
 from houyi.planning.placement.filters import amounts
 from houyi.planning.placement.numa import base_of, nodes_of
 from houyi.planning.spec import check_downtime
@@ -94,6 +95,7 @@ async def plan_migration(control: Control, ctx: Context, reference: str, ask: Mi
         bandwidth_mib_s_max=ask.bandwidth_mib_s_max,
         encrypted=control.settings.server.migration_encryption == "tls",
     )
+    terms = replace(terms, throttles=may_throttle(terms))
     ground = await look(control, [spec], without=vm.desired.id)
     source = next((host for host in ground.hosts if host.id == vm.host_id), None)
     named = await control.store.read(lambda c: get_host(c, ask.to)) if ask.to else None

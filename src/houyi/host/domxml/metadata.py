@@ -20,10 +20,22 @@ class Mark:
     generation: int
     started_at: float = 0.0
     """Unix seconds; written into the running domain only, so that it ends with it and outlives our process and libvirtd's."""
+    arriving: bool = False
+    """It comes, or has come, from another host and has not been told to run here: in the running domain only, until `go`."""
 
 
 def configure(ctx: DomainContext, domain: Element) -> None:
     child(domain, "metadata").append(_element(TAG, Mark(vm_id=ctx.vm.id, epoch=ctx.vm.epoch, generation=ctx.vm.generation)))
+
+
+def mark_domain(domain: Element, mark: Mark) -> None:
+    """Put this mark in the place of the one that is there, if any."""
+    metadata = domain.find("metadata")
+    if metadata is None:
+        metadata = child(domain, "metadata")
+    for old in metadata.findall(TAG):
+        metadata.remove(old)
+    metadata.append(_element(TAG, mark))
 
 
 def metadata_xml(mark: Mark) -> str:
@@ -35,6 +47,8 @@ def _element(tag: str, mark: Mark) -> Element:
     attributes = {"id": mark.vm_id, "epoch": str(mark.epoch), "generation": str(mark.generation)}
     if mark.started_at:
         attributes["started_at"] = f"{mark.started_at:.3f}"
+    if mark.arriving:
+        attributes["arriving"] = "yes"
     return Element(tag, attributes)
 
 
@@ -49,6 +63,7 @@ def read_mark(domain: Element) -> Mark | None:
             epoch=int(found.attrib["epoch"]),
             generation=int(found.attrib["generation"]),
             started_at=float(found.get("started_at", "0")),
+            arriving=found.get("arriving") == "yes",
         )
     except (KeyError, ValueError):
         return None

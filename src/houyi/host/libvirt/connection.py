@@ -122,6 +122,28 @@ class LibvirtConnection:
                 self._lost.set()
             raise translated(error, alive=alive) from error
 
+    async def call_apart(self, act: Callable[[Connection], T]) -> T:
+        """The same for what takes minutes: in a thread of its own, so that it holds up nothing else. Cancelling the caller does not end it."""
+        connection = self._connection
+        if connection is None:
+            raise away("not connected")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def run() -> None:
+            try:
+                result = act(connection)
+            except BaseException as error:
+                _settle(loop, done, error=error)
+            else:
+                _settle(loop, done, result=result)
+
+        threading.Thread(target=run, name="libvirt-apart", daemon=True).start()
+        try:
+            return await done
+        except libvirt.libvirtError as error:
+            raise translated(error, alive=await self._in_thread(lambda: _is_alive(connection))) from error
+
     async def _in_thread(self, act: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, act)
 
@@ -163,6 +185,21 @@ class LibvirtConnection:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
                 self._loop.call_soon_threadsafe(self._lost.set)
+
+
+def _settle(loop: asyncio.AbstractEventLoop, done: "asyncio.Future[T]", *, result: Any = None, error: BaseException | None = None) -> None:
+    """From another thread; nobody may be left who waits."""
+
+    def settle() -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+        loop.call_soon_threadsafe(settle)
 
 
 def _close(connection: Connection) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import libvirt
 
 from houyi.host.libvirt.domains import PREFIX, Memory
+from houyi.host.libvirt.jobs import Endings, figures_of
 from houyi.host.port import MachineEvent
 from houyi.model.ids import VmId
 from houyi.model.vm import GuestAgent
@@ -29,6 +30,7 @@ class Events:
 
     def __init__(self, memory: Memory, loop: asyncio.AbstractEventLoop) -> None:
         self._memory, self._loop = memory, loop
+        self.endings = Endings()
         self._queue: asyncio.Queue[MachineEvent] = asyncio.Queue()
 
     def register(self, connection: Any) -> None:
@@ -39,6 +41,7 @@ class Events:
             (libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, self._on_io_error),
             (libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG, self._on_watchdog),
             (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._on_agent),
+            (libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._on_job),
         ):
             connection.domainEventRegisterAny(None, event, callback, None)
 
@@ -95,6 +98,10 @@ class Events:
 
     def _on_watchdog(self, _connection: Any, domain: Any, action: int, _opaque: Any) -> None:
         self._hand_over(domain, lambda vm_id: self._tell(vm_id, "watchdog", f"action {action}"))
+
+    def _on_job(self, _connection: Any, domain: Any, stats: dict[str, Any], _opaque: Any) -> None:
+        if stats.get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
+            self._hand_over(domain, lambda vm_id: self.endings.told(vm_id, figures_of(stats)))
 
     def _on_agent(self, _connection: Any, domain: Any, state: int, _reason: int, _opaque: Any) -> None:
         connected = state == libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED
