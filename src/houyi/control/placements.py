@@ -13,10 +13,10 @@ from houyi.model.vm import Vm, VmSpec
 from houyi.planning.placement.choose import Choice, choose, limits
 from houyi.planning.placement.filters import amounts
 from houyi.planning.placement.fleet import Fleet, Members, Request
-from houyi.store.claims import claimed_by
 from houyi.store.views.host import list_hosts
 from houyi.store.views.page import EVERYTHING
 from houyi.store.views.placement_group import members_by_host, placement_groups_by_id
+from houyi.store.views.vm import held_by
 
 
 def host_limits(host: Host, settings: ServerSettings) -> dict[str, int]:
@@ -68,6 +68,6 @@ async def explain(control: Control, vm: Vm) -> Choice:
     ground = await look(control, [vm.desired.spec], without=vm.desired.id)
     request, fleet = ground.request(vm.desired.spec), ground.fleet()
     if vm.host_id is not None and vm.host_id in fleet.rows:
-        held = await control.store.read(lambda c: claimed_by(c, vm.desired.id))
+        held = await control.store.read(lambda c: held_by(c, vm.desired.id))
         fleet.take(vm.host_id, {name: -amount for name, amount in held.items()})
     return ground.choose(request, fleet)

@@ -104,6 +104,12 @@ def _hosts_of(connection: Connection, change: Change) -> frozenset[HostId]:
     return ends_of(connection, change.id) if change.kind == "migration" else frozenset()
 
 
+def held_by(connection: Connection, vm_id: VmId) -> dict[str, int]:
+    """What its home's claim holds, by resource class; nothing without a home."""
+    table = tables.claim_amount
+    return {row.resource: row.amount for row in connection.execute(select(table.c.resource, table.c.amount).where(table.c.claim_id == vm_id))}
+
+
 def hosts_of_changes(connection: Connection, since: int, newest: int) -> tuple[int, frozenset[HostId] | None]:
     """Which hosts' desired state may have changed since a revision, and up to which revision that is known; None: any host's.
 
