@@ -4,6 +4,7 @@ CHECKS is the list. A check looks and answers; it changes nothing.
 """
 
 import asyncio
+import json
 import os
 import platform
 import re
@@ -20,6 +21,8 @@ from houyi.host.probe.machine import MachineFiles, disk_gib
 from houyi.host.shell import run
 from houyi.local import systemd
 from houyi.local.kvm_device import closed_to_qemu
+from houyi.local.lab.cables import ruleset
+from houyi.local.lab.layout import HOSTS_MAX, SERVER
 from houyi.local.programs import LIBVIRT_SOCKET, answers_unix
 from houyi.model.errors import HouyiError
 from houyi.model.host import Accelerator
@@ -30,6 +33,8 @@ QEMU_MIGRATES_TCG = (9, 0)
 LIBVIRT_WANTED = (11, 0)
 MEMORY_FREE_MIB = 1024
 DISK_FREE_GIB = 10
+LAB_HOST_MIB = 200
+"""What libvirt's daemons and the agent of one host of a lab take, measured with room to spare."""
 COMMAND_SECONDS = 10.0
 
 
@@ -177,6 +182,27 @@ async def check_disk(machine: Machine) -> Result:
     return Result(check="disk", finding=Finding.OK, found=found)
 
 
+async def check_lab(machine: Machine) -> Result:
+    """Makes in new namespaces what a lab is made of; the kernel removes them with their only process."""
+    limits = "no `houyi lab` here"
+    if os.geteuid() != 0:
+        return Result(check="lab", finding=Finding.WARN, found="not root: not tried", limits=limits, advice="run `sudo houyi doctor`")
+    alone = ("unshare", "--pid", "--net", "--mount", "--uts", "--fork", "--kill-child=KILL", "--mount-proc", "--")
+    links = b"link add br0 type bridge\nlink add h1 type veth peer name eth0\n"
+    rules = json.dumps(ruleset([frozenset(("h1", SERVER))])).encode()
+    try:
+        await run((*alone, "ip", "-batch", "-"), timeout=COMMAND_SECONDS, input=links)
+        await run((*alone, "nft", "--json", "--file", "-"), timeout=COMMAND_SECONDS, input=rules)
+    except HouyiError as error:
+        advice = "use a kernel with namespaces, bridge, veth and nftables' bridge family, outside an unprivileged container"
+        return Result(check="lab", finding=Finding.WARN, found=error.detail, limits=limits, advice=advice)
+    fit = max(0, machine.files.memory_free_mib() - MEMORY_FREE_MIB) // LAB_HOST_MIB
+    found = f"namespaces, bridge, cables and cuts work; memory for {min(fit, HOSTS_MAX)} hosts, their VMs apart"
+    if fit < 2:
+        return Result(check="lab", finding=Finding.WARN, found=found, limits="`houyi lab` has no room for two hosts", advice="stop something, or add memory")
+    return Result(check="lab", finding=Finding.OK, found=found)
+
+
 async def check_hugepages(machine: Machine) -> Result:
     reserved = {size: count for size, count in machine.files.hugepages().items() if count}
     if reserved:
@@ -238,6 +264,7 @@ CHECKS: tuple[Check, ...] = (
     check_disk,
     check_hugepages,
     check_cgroups,
+    check_lab,
     check_init,
     check_clock,
 )

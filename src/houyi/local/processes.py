@@ -56,12 +56,15 @@ class PidFile:
 LOOK_SECONDS = 0.1
 
 
-async def until(true: Callable[[], Awaitable[bool]], seconds: float) -> bool:
-    """Look again and again until it is true; False: it is not after `seconds`. For what has no event to wait for, such as other programs' sockets."""
+async def until(true: Callable[[], Awaitable[bool]], seconds: float, look_seconds: float = LOOK_SECONDS) -> bool:
+    """Look again and again until it is true; False: it is not after `seconds`. For what has no event to wait for, such as other programs' sockets.
+
+    `look_seconds` is the pause between two looks: a look that is dear to others needs a longer one.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while not (found := await true()) and loop.time() < deadline:  # noqa: ASYNC110 - there is no event
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(look_seconds)
     return found
 
 

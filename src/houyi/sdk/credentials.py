@@ -88,7 +88,7 @@ def lab_login(name: str) -> Login:
 
 
 def _only_lab() -> Login | None:
-    """The lab that is up on this machine, if there is one only, and this machine's own server does not answer."""
+    """The lab that is up on this machine, unless this machine's own server answers. :raise Unauthenticated: `lab_not_named`: there are several."""
     from houyi.base.config import Settings
 
     settings = Settings()
@@ -97,6 +97,9 @@ def _only_lab() -> Login | None:
         own = bool(labs) and (settings.state_dir / "admin.token").exists()
     except OSError:
         return None
+    if len(labs) > 1 and not own:
+        names = ", ".join(sorted(path.parent.name for path in labs))
+        raise Unauthenticated("lab_not_named", f"several labs are up ({names}): set {LAB_VARIABLE} to the one that is meant")
     if len(labs) != 1 or (own and _answers(settings.server.api_host, settings.server.api_port)):
         return None
     return _saved(labs[0])

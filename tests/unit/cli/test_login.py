@@ -1,6 +1,7 @@
 """Logging in: where url and token come from, that they are tried first, and that nobody else can read them."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,52 @@ def test_version_without_a_server(outside: Houyi) -> None:
     ran: Ran = outside("version", "-o", "json")
     assert (ran.code, ran.json) == (0, {"client": "0.1.0", "server": None})
     assert "not_logged_in" in outside("version").out
+
+
+def lab(folder: Path, name: str) -> None:
+    (folder / name).mkdir(parents=True)
+    (folder / name / "login.json").write_text(json.dumps({"url": f"http://127.0.0.1:1/{name}", "token": f"of-{name}"}))
+
+
+@pytest.fixture
+def labs(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where labs are; this machine's own server has left its token, and does not run."""
+    monkeypatch.setenv("HOUYI_LAB_DIR", str(home / "labs"))
+    monkeypatch.setenv("HOUYI_STATE_DIR", str(home / "state"))
+    monkeypatch.setenv("HOUYI_SERVER__API_PORT", "1")
+    (home / "state").mkdir()
+    (home / "state/admin.token").write_text("own")
+    return home / "labs"
+
+
+def test_the_only_lab_is_found_while_nothing_else_answers(labs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_login().token == "own"
+    lab(labs, "one")
+    assert find_login().token == "of-one"
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        monkeypatch.setenv("HOUYI_SERVER__API_PORT", str(own.getsockname()[1]))
+        assert find_login().token == "own"
+
+
+def test_of_several_labs_one_is_named(labs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab(labs, "one")
+    lab(labs, "two")
+    assert find_login().token == "own"
+    (labs.parent / "state/admin.token").unlink()
+    with pytest.raises(Unauthenticated, match="one, two"):
+        find_login()
+    monkeypatch.setenv("HOUYI_LAB", "two")
+    assert find_login().token == "of-two"
+    monkeypatch.setenv("HOUYI_LAB", "three")
+    with pytest.raises(Unauthenticated, match="lab up --name three"):
+        find_login()
+
+
+def test_a_lab_is_not_given_the_token_of_another_server(labs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no server that of a lab."""
+    lab(labs, "one")
+    monkeypatch.setenv("HOUYI_LAB", "one")
+    with pytest.raises(Unauthenticated):
+        find_login("http://elsewhere.example")
+    monkeypatch.setenv("HOUYI_API_TOKEN", "given")
+    assert find_login("http://elsewhere.example").token == "given"

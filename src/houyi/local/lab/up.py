@@ -12,7 +12,6 @@ from uuid import uuid4
 
 from houyi.base.secret_file import write_secret
 from houyi.host.probe.machine import MachineFiles
-from houyi.local.kvm_device import open_to_qemu
 from houyi.local.lab.ask import ask, status
 from houyi.local.lab.birth import bear, born, last_words
 from houyi.local.lab.first import Orders
@@ -33,6 +32,9 @@ HOST_MIB_MIN = 1024
 ANSWER_SECONDS = 30.0
 READY_SECONDS = 120.0
 """Three hosts take some 10 s on two idle CPUs; this is for busy ones."""
+
+READY_LOOK_SECONDS = 0.5
+"""Each look makes the server list its hosts, while it has enough to do."""
 
 Tell = Callable[[str], None]
 
@@ -110,7 +112,6 @@ def _is_free(port: int) -> bool:
 
 
 async def _switch_on(lab: LabFolder, record: LabRecord) -> None:
-    open_to_qemu()
     keeper = (sys.executable, "-P", "-m", "houyi.local.lab.keeper", str(lab.path))
     orders = Orders(hostname=f"lab-{lab.name}"[:63], listen=record.api_port, then=keeper)
     lab.control.unlink(missing_ok=True)
@@ -152,7 +153,7 @@ async def _ready(lab: LabFolder, tell: Tell) -> LabStatus:
         return found.server and all(host.name in there or host.cut_from for host in found.hosts)
 
     try:
-        whole = await until(all_there, READY_SECONDS)
+        whole = await until(all_there, READY_SECONDS, READY_LOOK_SECONDS)
     except HouyiError as error:
         raise Failed("lab_not_ready", f"lab {lab.name} went down while it started ({error.detail}): {last_words(lab.path / 'first.log')}") from error
     if not whole or found is None:
