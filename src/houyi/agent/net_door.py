@@ -18,7 +18,7 @@ from houyi.agent.door import Admission, Way
 from houyi.agent.identity import Identity
 from houyi.base.config import AgentSettings
 from houyi.base.log import get_log
-from houyi.host.port import Passages
+from houyi.host.port import CallsWitness, Passages
 from houyi.model.errors import Failed, Forbidden, HouyiError, Unavailable
 from houyi.model.host import HOST_URI
 from houyi.model.ids import HostId, MigrationId
@@ -158,10 +158,22 @@ class NetDoor:
         """One connection of our libvirt, through the destination's door."""
         witness = self._passages.witness()
         try:
+            await self._carry_through(way, move, peer, landing, witness, reader, writer)
+            if witness.waits:
+                await self._hold(way, move, witness, reader, writer)
+        finally:
+            await _close(writer)
+
+    async def _carry_through(
+        self, way: Way, move: MigrationId, peer: HostId, landing: Landing, witness: CallsWitness, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Until either end closes."""
+        try:
             async with self._through(move, peer, landing, "libvirt", DIAL_SECONDS) as (far_reader, far_writer):
 
                 async def there(data: bytes) -> None:
-                    witness.asked(data)
+                    if meanwhile := witness.asked(data):
+                        await _write(writer, meanwhile)
                     await _write(far_writer, data)
 
                 async def back(data: bytes) -> None:
@@ -176,8 +188,13 @@ class NetDoor:
             log.warning("way_closed", move=move, code=error.code, detail=error.detail)
         except OSError as error:
             log.warning("way_broken", move=move, error=str(error))
-        finally:
-            await _close(writer)
+
+    async def _hold(self, way: Way, move: MigrationId, witness: CallsWitness, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """The door is gone while our libvirt waits to hear whether the guest runs there: it waits until the way is given up, with what others testify."""
+        way.problem = Unavailable("door_lost", "the connection was lost while the guest was being handed over: whether it runs there is asked of its host")
+        log.error("way_held", move=move)
+        with contextlib.suppress(OSError):
+            await _pump(lambda: reader.read(READ_BYTES), lambda data: _write(writer, witness.asked(data)))
 
     @asynccontextmanager
     async def _through(

@@ -227,8 +227,13 @@ class Mover(Protocol):
 class CallsWitness(Protocol):
     """At the source: looks on while libvirt's calls of a move pass through the agent's door."""
 
-    def asked(self, data: bytes) -> None:
-        """Our libvirt says this."""
+    @property
+    def waits(self) -> bool:
+        """Our libvirt has asked the destination to run the guest by itself (post-copy) and has no answer yet: if it is told that there will be none, it resumes its own copy."""
+        ...
+
+    def asked(self, data: bytes) -> bytes:
+        """Our libvirt says this; what to answer at once in the destination's place, so that it goes on waiting."""
         ...
 
     def answered(self, data: bytes) -> bool:
@@ -239,8 +244,8 @@ class CallsWitness(Protocol):
 class Passages(Protocol):
     """Calls between the libvirts of two hosts, for the doors of their agents."""
 
-    async def open(self, vm_id: VmId, landing: Landing, *, encrypted: bool) -> Channel:
-        """Destination: a connection to this machine's libvirt through which passes what the move of this VM to this landing needs, and nothing else.
+    async def open(self, vm_id: VmId, landing: Landing, terms: Terms) -> Channel:
+        """Destination: a connection to this machine's libvirt through which passes what a move of this VM on these terms needs, and nothing else.
 
         Its `read` and `write` :raise Forbidden: `call_refused`: close it. :raise Unavailable: `libvirt_away`.
         """

@@ -9,6 +9,7 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 
+import libvirt
 import pytest
 import uvloop
 
@@ -19,11 +20,11 @@ from houyi.base.clock import SystemClock
 from houyi.base.config import AgentSettings
 from houyi.control.ca import Authority
 from houyi.host.libvirt.calls.frames import Frame, Frames, Kind
-from houyi.host.libvirt.calls.passage import CLOSE, FINISH, REMOTE
+from houyi.host.libvirt.calls.passage import CLOSE, FINISH, KEEPALIVE, PING, REMOTE
 from houyi.host.libvirt.passages import LibvirtPassages
 from houyi.model.errors import Forbidden, HouyiError, Unavailable
 from houyi.model.ids import HostId, MigrationId, VmId
-from houyi.model.migration import Landing
+from houyi.model.migration import Landing, Terms
 from houyi.wire.door import Knock, decode_answer, encode
 
 A, B, C = (HostId(f"00000000-0000-4000-8000-00000000000{letter}") for letter in "abc")
@@ -39,6 +40,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object
     return "asyncio", {"loop_factory": uvloop.new_event_loop} if request.param == "uvloop" else {}
 
 
+def finish(flags: int, cancelled: int) -> bytes:
+    name = f"houyi-{VM}".encode()
+    parameters = struct.pack(">II16sII", 1, 16, b"destination_name", 7, len(name)) + name + bytes(-len(name) % 4)
+    return Frame(REMOTE, 1, FINISH, Kind.CALL, 9, 0, parameters + struct.pack(">III", 0, flags, cancelled)).encode()
+
+
 class Pair:
     """The door of host B, which takes a VM from host A; C is a third host of the same platform."""
 
@@ -47,7 +54,8 @@ class Pair:
         self.ways = Path(mkdtemp(prefix="door-"))  # a socket's path has 107 bytes
         self.authority = Authority.open(folder / "ca", SystemClock())
         self.libvirt_heard: list[Frame] = []
-        self.went = 0
+        self.heard = asyncio.Event()
+        self.went, self.silent = 0, False
         self.refusal: HouyiError | None = None
         self.destination = self.door(B)
 
@@ -68,6 +76,9 @@ class Pair:
         while data := await reader.read(65536):
             for frame in frames.feed(data):
                 self.libvirt_heard.append(frame)
+                self.heard.set()
+                if self.silent:
+                    continue
                 writer.write(Frame(frame.program, 1, frame.procedure, Kind.REPLY, frame.serial, 0, b"").encode())
         writer.close()
 
@@ -79,7 +90,9 @@ class Pair:
     async def admit(self, move: MigrationId = MOVE) -> Landing:
         landing = Landing(address="", port=0, tls_name="b", domain_xml=DOMAIN)
         passages = self.destination._passages
-        address, port = await self.destination.admit(Admission(move=move, peer=A, libvirt=lambda: passages.open(VM, landing, encrypted=False), go=self.go))
+        address, port = await self.destination.admit(
+            Admission(move=move, peer=A, libvirt=lambda: passages.open(VM, landing, Terms(encrypted=False, postcopy=True)), go=self.go)
+        )
         return Landing(address=address, port=port, tls_name="b", domain_xml=DOMAIN)
 
 
@@ -121,12 +134,29 @@ async def test_libvirts_calls_pass_and_the_socket_is_roots_alone(pair: Pair) -> 
 @pytest.mark.parametrize(("cancelled", "arrived"), [(0, True), (1, False)])
 async def test_the_source_is_told_when_the_guest_has_arrived(pair: Pair, cancelled: int, arrived: bool) -> None:
     landing = await pair.admit()
-    name = f"houyi-{VM}".encode()
-    parameters = struct.pack(">II16sII", 1, 16, b"destination_name", 7, len(name)) + name + bytes(-len(name) % 4)
-    finish = Frame(REMOTE, 1, FINISH, Kind.CALL, 9, 0, parameters + struct.pack(">III", 0, 1 << 5, cancelled)).encode()
     async with pair.door(A).way(MOVE, B, landing) as way:
-        await say(way, finish)
+        await say(way, finish(libvirt.VIR_MIGRATE_PAUSED, cancelled))
         assert way.arrived.is_set() is arrived
+
+
+async def test_libvirt_is_kept_waiting_when_the_door_is_lost_in_a_handover_without_go(pair: Pair) -> None:
+    """It would take the end of the connection for a failure, and resume its copy beside the one that may run."""
+    landing = await pair.admit()
+    pair.silent = True
+    ping = Frame(KEEPALIVE, 1, PING, Kind.MESSAGE, 0, 0, b"").encode()
+    async with pair.door(A).way(MOVE, B, landing) as way:
+        reader, writer = await asyncio.open_unix_connection(way.path)
+        writer.write(finish(libvirt.VIR_MIGRATE_POSTCOPY, 0))
+        async with asyncio.timeout(5):
+            await pair.heard.wait()
+        await pair.destination.shut(MOVE)
+        for _ in range(3):
+            writer.write(ping)
+            assert (await reader.readexactly(28))[12:16] == b"\0\0\0\2"
+        assert way.problem is not None
+        assert (way.problem.code, way.arrived.is_set()) == ("door_lost", False)
+    assert await reader.read() == b""
+    writer.close()
 
 
 async def test_a_call_that_is_not_of_a_move_ends_the_connection(pair: Pair) -> None:

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,12 +29,13 @@ from houyi.host.libvirt.calls.passage import (
     Passage,
     Promise,
 )
+from houyi.host.libvirt.calls.witness import Witness
 from houyi.model.errors import Forbidden
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "domain"
 DOMAIN = (GOLDEN / "two-nics.xml").read_text()
 NAME = "houyi-11111111-2222-4333-8444-555555555555"
-PROMISE = Promise(domain_name=NAME, domain_xml=DOMAIN, encrypted=True, copies_disk=True)
+PROMISE = Promise(domain_name=NAME, domain_xml=DOMAIN, encrypted=True, copies_disk=True, postcopy=False)
 FLAGS = libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PAUSED | libvirt.VIR_MIGRATE_TLS | libvirt.VIR_MIGRATE_NON_SHARED_INC
 
 
@@ -135,6 +137,7 @@ REFUSED = {
     "that runs by itself": move(PREPARE, flags=FLAGS & ~libvirt.VIR_MIGRATE_PAUSED),
     "finish that runs by itself": move(FINISH, flags=FLAGS & ~libvirt.VIR_MIGRATE_PAUSED),
     "in the clear": move(PREPARE, flags=FLAGS & ~libvirt.VIR_MIGRATE_TLS),
+    "post-copy, which was not agreed": move(PREPARE, flags=FLAGS | libvirt.VIR_MIGRATE_POSTCOPY),
     "tunnelled": move(PREPARE, flags=FLAGS | libvirt.VIR_MIGRATE_TUNNELLED),
     "without a guest": move(PREPARE, flags=FLAGS | libvirt.VIR_MIGRATE_OFFLINE),
 }
@@ -150,11 +153,58 @@ def test_refused(name: str) -> None:
 
 
 def test_disks_come_only_where_they_are_expected() -> None:
-    shared = Promise(domain_name=NAME, domain_xml=DOMAIN, encrypted=False, copies_disk=False)
+    shared = Promise(domain_name=NAME, domain_xml=DOMAIN, encrypted=False, copies_disk=False, postcopy=False)
     plain = libvirt.VIR_MIGRATE_PAUSED
     assert Passage(shared).to_libvirt(move(PREPARE, flags=plain))
     with pytest.raises(Forbidden):
         Passage(shared).to_libvirt(move(PREPARE, flags=plain | libvirt.VIR_MIGRATE_NON_SHARED_INC))
+
+
+def test_only_a_move_that_may_go_post_copy_runs_by_itself() -> None:
+    """libvirt refuses to pause what arrives by post-copy."""
+    agreed = replace(PROMISE, postcopy=True)
+    own = FLAGS & ~libvirt.VIR_MIGRATE_PAUSED
+    assert Passage(agreed).to_libvirt(move(PREPARE, flags=own | libvirt.VIR_MIGRATE_POSTCOPY))
+    with pytest.raises(Forbidden):
+        Passage(agreed).to_libvirt(move(PREPARE, flags=own))
+
+
+FINISHING, CANCELLING = move(FINISH), move(FINISH)[:-4] + word(1)
+DONE = call(FINISH, kind=Kind.REPLY)
+FAILED = Frame(REMOTE, 1, FINISH, Kind.REPLY, 7, 1, b"why").encode()
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "arrived"),
+    [
+        (FINISHING, DONE, True),
+        (FINISHING, FAILED, False),
+        (CANCELLING, DONE, False),
+        (move(PREPARE), call(PREPARE, kind=Kind.REPLY), False),
+        (b"", DONE, False),
+        (FINISHING, Frame(REMOTE, 1, FINISH, Kind.REPLY, 8, 0, b"").encode(), False),
+    ],
+)
+def test_the_witness_knows_when_the_guest_has_arrived(asked: bytes, answered: bytes, arrived: bool) -> None:
+    witness = Witness()
+    witness.asked(asked[:50])
+    witness.asked(asked[50:])
+    assert [witness.answered(answered[:9]), witness.answered(answered[9:])] == [False, arrived]
+
+
+def test_libvirt_is_kept_waiting_only_for_a_guest_that_runs_by_itself() -> None:
+    ping, pong = call(PING, program=KEEPALIVE, kind=Kind.MESSAGE), Frame(KEEPALIVE, 1, 2, Kind.MESSAGE, 0, 0, b"").encode()
+    paused, free = Witness(), Witness()
+    assert (paused.asked(FINISHING + ping), paused.waits) == (b"", False)
+    assert (free.asked(ping), free.waits) == (b"", False)
+    assert (free.asked(move(FINISH, flags=0) + ping + ping), free.waits) == (pong + pong, True)
+    free.answered(FAILED)
+    assert (free.asked(ping), free.waits) == (b"", False)
+
+
+def test_a_blind_witness_says_nothing() -> None:
+    witness = Witness()
+    assert (witness.asked(b"GET / HTTP/1.1"), witness.asked(FINISHING), witness.answered(DONE)) == (b"", b"", False)
 
 
 def test_answers() -> None:

@@ -13,7 +13,7 @@ from houyi.host.libvirt.connection import away
 from houyi.host.port import Channel
 from houyi.model.errors import Invalid
 from houyi.model.ids import VmId
-from houyi.model.migration import Landing
+from houyi.model.migration import Landing, Terms
 
 READ_BYTES = 1 << 16
 SOCKETS = (Path("/run/libvirt/libvirt-sock"), Path("/run/libvirt/virtqemud-sock"))
@@ -27,11 +27,18 @@ class LibvirtPassages:
         named = parse_qs(urlsplit(uri).query).get("socket")
         self._sockets = tuple(Path(path) for path in named) if named else tuple(sockets)
 
-    async def open(self, vm_id: VmId, landing: Landing, *, encrypted: bool) -> Channel:
+    async def open(self, vm_id: VmId, landing: Landing, terms: Terms) -> Channel:
         if not landing.domain_xml:
             raise Invalid("landing_empty", "a move without a domain has no calls to make")
-        promise = Promise(domain_name=domain_name(vm_id), domain_xml=landing.domain_xml, encrypted=encrypted, copies_disk=landing.copies_disk)
-        passage = Passage(promise)
+        passage = Passage(
+            Promise(
+                domain_name=domain_name(vm_id),
+                domain_xml=landing.domain_xml,
+                encrypted=terms.encrypted,
+                copies_disk=landing.copies_disk,
+                postcopy=terms.postcopy,
+            )
+        )
         socket = next((path for path in self._sockets if path.exists()), self._sockets[0])
         try:
             reader, writer = await asyncio.open_unix_connection(socket)

@@ -22,7 +22,6 @@ PREPARE, FINISH = 303, 306
 REGISTER_CLOSE_CALLBACK, UNREGISTER_CLOSE_CALLBACK, CONNECTION_CLOSED = 360, 361, 362
 PING, PONG = 1, 2
 URI = "qemu:///system"
-DISKS = libvirt.VIR_MIGRATE_NON_SHARED_DISK | libvirt.VIR_MIGRATE_NON_SHARED_INC
 _NEVER = libvirt.VIR_MIGRATE_TUNNELLED | libvirt.VIR_MIGRATE_OFFLINE | libvirt.VIR_MIGRATE_RDMA_PIN_ALL
 _PREFIXES = ("auto_converge.", "bandwidth", "compression", "disks_port", "migrate_disks", "parallel.", "tls.destination")
 """Parameters that touch nothing but the move itself."""
@@ -40,6 +39,7 @@ class Promise:
     domain_xml: str
     encrypted: bool
     copies_disk: bool
+    postcopy: bool
 
 
 class Passage:
@@ -162,9 +162,16 @@ def _check_cookie(cookie: bytes, promise: Promise) -> None:
 
 
 def _check_flags(flags: int, promise: Promise) -> None:
-    """What arrives must wait for GO, whatever the source would like; and memory must not come in the clear."""
-    wanted = libvirt.VIR_MIGRATE_PAUSED | (libvirt.VIR_MIGRATE_TLS if promise.encrypted else 0)
-    if flags & wanted != wanted or flags & _NEVER or (flags & DISKS and not promise.copies_disk):
+    """What arrives must wait for GO, whatever the source would like (libvirt cannot do that with post-copy); and memory must not come in the clear."""
+    wanted = 0 if promise.postcopy and flags & libvirt.VIR_MIGRATE_POSTCOPY else libvirt.VIR_MIGRATE_PAUSED
+    never = _NEVER
+    if promise.encrypted:
+        wanted |= libvirt.VIR_MIGRATE_TLS
+    if not promise.copies_disk:
+        never |= libvirt.VIR_MIGRATE_NON_SHARED_DISK | libvirt.VIR_MIGRATE_NON_SHARED_INC
+    if not promise.postcopy:
+        never |= libvirt.VIR_MIGRATE_POSTCOPY | libvirt.VIR_MIGRATE_POSTCOPY_RESUME
+    if flags & wanted != wanted or flags & never:
         raise _Refused(f"flags {flags:#x}")
 
 

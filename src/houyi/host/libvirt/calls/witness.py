@@ -1,7 +1,14 @@
-"""The source's side of a move's calls: what passes is libvirt's own, but when the destination says that it has the guest whole, that is the time for GO."""
+"""The source's side of a move's calls: what passes is libvirt's own, but two moments in it matter to us.
 
-from houyi.host.libvirt.calls.frames import Frames, Kind, NotRpc
-from houyi.host.libvirt.calls.passage import FINISH, REMOTE
+When the destination says that it has the guest whole, it is time for GO. And in a move that may go post-copy, where libvirt cannot be told to let the
+arrived guest wait, the source's libvirt takes a lost connection for a failure and resumes its copy, even if the other runs by then: so as long as it
+waits for that word it is kept waiting, whatever becomes of the network.
+"""
+
+import libvirt
+
+from houyi.host.libvirt.calls.frames import Frame, Frames, Kind, NotRpc
+from houyi.host.libvirt.calls.passage import FINISH, KEEPALIVE, PING, PONG, REMOTE, VERSION
 
 _OK = 0
 
@@ -11,27 +18,43 @@ class Witness:
 
     def __init__(self) -> None:
         self._asked, self._answered = Frames(), Frames()
-        self._finishing: set[int] = set()
+        self._finishing: dict[int, bool] = {}
+        """Serials of calls that say: it is all sent; and whether the guest runs there by itself."""
         self._blind = False
 
-    def asked(self, data: bytes) -> None:
-        """Our libvirt says this."""
-        try:
-            for frame in self._asked.feed(data) if not self._blind else ():
-                # the last word of its arguments: whether the move has failed, and the destination shall only tidy up
-                if (frame.program, frame.procedure, frame.kind) == (REMOTE, FINISH, Kind.CALL) and frame.payload[-4:] == bytes(4):
-                    self._finishing.add(frame.serial)
-        except NotRpc:
-            self._blind = True
+    @property
+    def waits(self) -> bool:
+        """Our libvirt has asked the destination to run the guest and has no answer yet: it must not be told that there will be none."""
+        return any(self._finishing.values())
+
+    def asked(self, data: bytes) -> bytes:
+        """Our libvirt says this; while it `waits`, what to answer in the destination's place so that it goes on waiting, else b''."""
+        pings = 0
+        for frame in self._read(self._asked, data):
+            if (frame.program, frame.procedure, frame.kind) == (REMOTE, FINISH, Kind.CALL):
+                self._finish(frame)
+            pings += (frame.program, frame.procedure, frame.kind) == (KEEPALIVE, PING, Kind.MESSAGE)
+        return pings * Frame(KEEPALIVE, VERSION, PONG, Kind.MESSAGE, 0, _OK, b"").encode() if self.waits else b""
 
     def answered(self, data: bytes) -> bool:
         """The destination says this; True once it contains that the guest has arrived: from the moment that our libvirt has these bytes it never resumes its own copy."""
+        arrived = False
+        for frame in self._read(self._answered, data):
+            if (frame.program, frame.procedure, frame.kind) == (REMOTE, FINISH, Kind.REPLY) and self._finishing.pop(frame.serial, None) is not None:
+                arrived = arrived or frame.status == _OK
+        return arrived
+
+    def _finish(self, frame: Frame) -> None:
+        """Its arguments end with the flags and with whether the move has failed, so that the destination shall only tidy up."""
+        flags, cancelled = int.from_bytes(frame.payload[-8:-4], "big"), frame.payload[-4:] != bytes(4)
+        if not cancelled:
+            self._finishing[frame.serial] = not flags & libvirt.VIR_MIGRATE_PAUSED
+
+    def _read(self, frames: Frames, data: bytes) -> list[Frame]:
+        if self._blind:
+            return []
         try:
-            frames = self._answered.feed(data) if not self._blind else []
+            return frames.feed(data)
         except NotRpc:
             self._blind = True
-            return False
-        return any(
-            (frame.program, frame.procedure, frame.kind, frame.status) == (REMOTE, FINISH, Kind.REPLY, _OK) and frame.serial in self._finishing
-            for frame in frames
-        )
+            return []
