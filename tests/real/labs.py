@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from house.tree import ROOT
-from real.hosts import ROOM, _birth
+from real.hosts import _birth
 
 T = TypeVar("T")
 
+ROOM = Path("/var/tmp")
+"""As the default folder of labs it is below /var, of which every host has its own."""
 PREFIX = "houyi-lab-"
 LEASE_SECONDS = 6
 _NAMESPACES = ("pid", "net", "mnt", "uts")

@@ -21,7 +21,9 @@ _NAMESPACES = ("unshare", "--pid", "--mount", "--uts", "--propagation", "private
 
 def clean_environment(more: Mapping[str, str]) -> tuple[str, ...]:
     """The words that give a program this environment, and of ours only where Python finds its modules."""
-    python = {name: value for name, value in os.environ.items() if name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
+    python = {name: value for name, value in os.environ.items() if name == "PYTHONDONTWRITEBYTECODE"}
+    if search := os.environ.get("PYTHONPATH"):  # a relative path means nothing where hosts begin
+        python["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in search.split(os.pathsep) if path)
     return ("env", "-i", f"PATH={PATH}", "LANG=C.UTF-8", "HOME=/root", *(f"{name}={value}" for name, value in {**python, **more}.items()))
 
 

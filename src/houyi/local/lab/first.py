@@ -73,10 +73,11 @@ def log_file(folder: Path) -> Path:
 
 def main(folder: Path) -> None:
     """Until it is killed, or its program ends."""
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a host's own /var may soon hide the path
     lock = os.open(folder / "first.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # two of one folder would fight; the kernel lets go of it when we end
     known = look_up(int(Path("/proc/self").readlink().name))  # /proc is still our maker's
-    _write(born_file(folder), known)
+    _write(here, born_file(folder), known)
     orders = msgspec.json.decode(orders_file(folder).read_bytes(), type=Orders)
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, signal.SIGTERM))
     then = list(orders.then)
@@ -89,7 +90,7 @@ def main(folder: Path) -> None:
     _loopback_up()
     _mount_all(folder, orders)
     program = start(then, log=log_file(folder)).pid if then else 0
-    _write(ready_file(folder), known)
+    _write(here, ready_file(folder), known)
     _reap_until_the_end(program)
 
 
@@ -112,15 +113,15 @@ def _mount_all(folder: Path, orders: Orders) -> None:
     if CGROUPS.is_dir():
         _call("umount2", os.fsencode(CGROUPS), MNT_DETACH, harmless=True)  # libvirt sees none, and leaves the machine's alone
     _call("mount", b"sysfs", b"/sys", b"sysfs", 0, None)  # of the new network namespace
-    if orders.empty:
-        _clear(Path(orders.empty))
-    for bind in orders.binds:
-        _call("mount", os.fsencode(bind.source), os.fsencode(bind.target), None, MS_BIND | MS_REC, None)
     _call("mount", b"proc", b"/proc", b"proc", 0, None)
     if orders.boot_id:
         own = boot_id_file(folder)
         own.write_text(f"{uuid.uuid4()}\n")
         _call("mount", os.fsencode(own), os.fsencode(BOOT_ID), None, MS_BIND, None)
+    if orders.empty:
+        _clear(Path(orders.empty))
+    for bind in orders.binds:  # from here on the folder's own path may lead elsewhere
+        _call("mount", os.fsencode(bind.source), os.fsencode(bind.target), None, MS_BIND | MS_REC, None)
 
 
 def _clear(folder: Path) -> None:
@@ -146,10 +147,12 @@ def _call(name: str, *arguments: object, harmless: bool = False) -> None:
         raise Failed("namespace_failed", f"{name} {words}: {os.strerror(ctypes.get_errno())}: `houyi doctor` says what this machine can carry")
 
 
-def _write(path: Path, known: Known | None) -> None:
-    new = path.with_name(f".{path.name}.new")
-    new.write_bytes(msgspec.json.encode(known))
-    new.replace(path)
+def _write(here: int, path: Path, known: Known | None) -> None:
+    """A file of the folder `here` (a descriptor), whole or not at all."""
+    new = f".{path.name}.new"
+    with open(new, "wb", opener=lambda name, flags: os.open(name, flags, 0o644, dir_fd=here)) as file:
+        file.write(msgspec.json.encode(known))
+    os.replace(new, path.name, src_dir_fd=here, dst_dir_fd=here)
 
 
 if __name__ == "__main__":
