@@ -28,18 +28,27 @@ def _matching(revision: int | None) -> dict[str, str]:
     return {} if revision is None else {"If-Match": f'"{revision}"'}
 
 
-class VmCalls:
+class VmPlacementCalls:
+    """Where a VM would go, and why; nothing is written."""
+
+    @method
+    def rehearse(self, vm: VmCreate) -> Call[VmRehearsal]:
+        """All checks of `create`, and where the VM would go; makes nothing."""
+        return Call("POST", path("vms"), VmRehearsal.model_validate, vm, {"dry_run": True})
+
+    @method
+    def placement(self, vm: str) -> Call[Placement]:
+        """Where it would be placed now, and why; host by host for administrators."""
+        return Call("GET", path("vms", vm, "placement"), Placement.model_validate)
+
+
+class VmCalls(VmPlacementCalls):
     """Virtual machines. A verb answers an Operation, which `client.operations.wait` follows."""
 
     @method
     def create(self, vm: VmCreate) -> Call[Operation]:
         """:raise NoCapacity: with what was asked and what is left. :raise Conflict: `name_taken`, `image_not_ready` ..."""
         return Call("POST", path("vms"), _operation, vm)
-
-    @method
-    def rehearse(self, vm: VmCreate) -> Call[VmRehearsal]:
-        """All checks of `create`, and where the VM would go; makes nothing."""
-        return Call("POST", path("vms"), VmRehearsal.model_validate, vm, {"dry_run": True})
 
     @method
     def update(self, vm: str, changes: VmUpdate, *, revision: int | None = None) -> Call[Vm]:
@@ -81,11 +90,6 @@ class VmCalls:
     def migrate(self, vm: str, how: VmMigrate | None = None) -> Call[Operation]:
         """Move it to another host. :raise Conflict: why it cannot move. :raise NoCapacity: no other host can take it."""
         return Call("POST", path("vms", vm, "migrate"), _operation, how)
-
-    @method
-    def placement(self, vm: str) -> Call[Placement]:
-        """Where it would be placed now, and why; host by host for administrators."""
-        return Call("GET", path("vms", vm, "placement"), Placement.model_validate)
 
     @method
     def ticket(self, vm: str, ask: TicketCreate) -> Call[Ticket]:
