@@ -247,6 +247,21 @@ class ObservedMove:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuestSample:
+    """How a guest used its memory and its disk when its host looked: now and then, never while it moves. What forecasts rest on."""
+
+    vm_id: VmId
+    dirty_mib_s: float
+    """How fast it wrote to pages that were clean."""
+    memory_mib: float = 0.0
+    """Of its memory in use; 0: not known."""
+    disk_mib: float = 0.0
+    """Allocated on its host's own disk; 0: not known, or none."""
+    at: float = 0.0
+    """Unix seconds, the host's clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """The verdict before a move: made from measurements, kept beside the outcome."""
 

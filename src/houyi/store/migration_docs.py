@@ -1,9 +1,9 @@
-"""The document of a move's wish."""
+"""Documents around moves: a move's wish, and the samples of a guest that forecasts rest on."""
 
 from dataclasses import dataclass, replace
 
 from houyi.model.ids import HostId, OperationId
-from houyi.model.migration import Forecast, MigrationSpec
+from houyi.model.migration import Forecast, GuestSample, MigrationSpec
 from houyi.model.vm import DesiredVm
 
 
@@ -19,3 +19,10 @@ class Asked:
 
     def with_spec(self, spec: MigrationSpec) -> "Asked":
         return replace(self, spec=spec)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Of one VM, the newest last."""
+
+    samples: tuple[GuestSample, ...]

@@ -244,6 +244,15 @@ migration_observed = Table(
     _revision(),
 )
 
+vm_sample = Table(
+    "vm_sample",
+    metadata,
+    Column("vm_id", Text, ForeignKey("vm.id", ondelete="CASCADE"), primary_key=True),
+    Column("doc", Text, nullable=False),
+    _revision(),
+)
+"""The last samples of how each guest uses its memory, in one row; they stay when it moves."""
+
 vm_observed = Table(
     "vm_observed",
     metadata,

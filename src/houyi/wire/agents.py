@@ -17,7 +17,7 @@ from houyi.model.errors import Problem
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import HostId, ImageId, VmId
 from houyi.model.image import DesiredImage
-from houyi.model.migration import DesiredMove, ObservedMove
+from houyi.model.migration import DesiredMove, GuestSample, ObservedMove
 from houyi.model.network import DesiredNetwork
 from houyi.model.vm import DesiredVm, ObservedVm
 
@@ -109,6 +109,8 @@ class Report(Message, frozen=True):
     events: tuple["Happening", ...] = ()
     moves: tuple[ObservedMove, ...] = ()
     """Every move that this host is an end of, in every report as long as there is one."""
+    samples: tuple[GuestSample, ...] = ()
+    """Taken since the last report. One that is lost is no harm."""
 
 
 class Happening(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,12 +10,13 @@ from houyi.control.commands.vm_create import VmAsk, create_vm
 from houyi.control.intake.host import take_hello
 from houyi.control.intake.vm import take_report
 from houyi.control.reconcilers.placement import place_vms
-from houyi.model.ids import HostId, MigrationId
-from houyi.model.migration import End, Figures, Landing, Migration, MigrationState, ObservedMove, Order, Presence
+from houyi.model.ids import HostId, MigrationId, VmId
+from houyi.model.migration import End, Figures, GuestSample, Landing, Migration, MigrationState, ObservedMove, Order, Presence
 from houyi.store.changes import changes_since
 from houyi.store.courses import move_course
+from houyi.store.rows.vm import SAMPLES_KEPT, add_sample, remove_vm
 from houyi.store.views.host import reports_of
-from houyi.store.views.migration import get_migration, migrations_by_id
+from houyi.store.views.migration import get_migration, migrations_by_id, samples_of
 from houyi.store.views.vm import get_vm
 from made import MINE, OTHER, a_migration, facts, insert_move, load, new_id, put_host
 
@@ -37,8 +38,8 @@ async def look(desk: Desk, one: Migration) -> Migration:
     return await desk.store.read(lambda c: get_migration(c, one.id, None))
 
 
-async def tell(desk: Desk, serial: int, *moves: ObservedMove, host_id: HostId | None = None, instance: str = "i1") -> bool:
-    return await take_report(desk.control, host_id or desk.host_id, instance, serial, load(), (), (), (), moves)
+async def tell(desk: Desk, serial: int, *moves: ObservedMove, host_id: HostId | None = None, instance: str = "i1", samples: Any = ()) -> bool:
+    return await take_report(desk.control, host_id or desk.host_id, instance, serial, load(), (), (), (), moves, samples)
 
 
 def says(one: Migration, **values: Any) -> ObservedMove:
@@ -103,3 +104,20 @@ async def test_moves_by_id_are_shown_to_their_project(desk: Desk) -> None:
     one = await begun(desk)
     assert list(await desk.store.read(lambda c: migrations_by_id(c, [one.id, new_id()], MINE))) == [one.id]
     assert await desk.store.read(lambda c: migrations_by_id(c, [one.id], OTHER)) == {}
+
+
+async def test_samples_of_its_own_guests_are_kept(both: Desk) -> None:
+    """The newest of them, until the VM is gone; of others, and of what is no number, nothing."""
+    one = await begun(both)
+    first = GuestSample(vm_id=one.vm_id, dirty_mib_s=3.0, memory_mib=70.0, disk_mib=5.0, at=1.0)
+    odd = [replace(first, dirty_mib_s=value) for value in (-1.0, float("inf"), float("nan"))]
+    assert await tell(both, 1, samples=(first, *odd, replace(first, vm_id=VmId(new_id()))))
+    assert await tell(both, 1, samples=(replace(first, dirty_mib_s=99.0),), host_id=one.destination_id), "which does not have it"
+    assert await both.store.read(lambda c: samples_of(c, [one.vm_id])) == {one.vm_id: (first,)}
+    more = [replace(first, at=float(number)) for number in range(2, SAMPLES_KEPT + 3)]
+    assert await tell(both, 2, samples=more)
+    assert (await both.store.read(lambda c: samples_of(c, [one.vm_id])))[one.vm_id] == tuple(more[-SAMPLES_KEPT:])
+    await both.store.apply([remove_vm(one.vm_id, one.project_id)])
+    assert await tell(both, 3, samples=(first,))
+    await both.store.apply([add_sample(first, one.project_id)])
+    assert await both.store.read(lambda c: samples_of(c, [one.vm_id])) == {}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from houyi.model.ids import HostId, VmId
-from houyi.model.migration import End, Figures, Migration, MigrationKind, MigrationState, MoveMode, Order, Outcome, Presence, Terms
+from houyi.model.migration import End, Figures, GuestSample, Migration, MigrationKind, MigrationState, MoveMode, Order, Outcome, Presence, Terms
 from houyi.model.vm import DesiredVm, Vm
 from houyi.planning.migration.experience import (
     DIRTY_ASSUMED_MIB_S,
@@ -89,6 +89,13 @@ class TestGuest:
 
     def test_a_shared_disk_stays(self) -> None:
         assert measured(vm(spec={"storage": "nas"}), Line(), Experience(moves=[went(disk_total_mib=300.0)])).disk_mib == 0.0
+
+    def test_as_samples_say_where_there_are_any(self) -> None:
+        samples = [GuestSample(vm_id=VmId("v"), dirty_mib_s=float(rate), memory_mib=100.0 + rate, disk_mib=40.0) for rate in range(1, 41)]
+        known = Experience(moves=[went(dirty_mib_s=900.0, disk_total_mib=9.0)], samples={VmId("v"): samples, VmId("w"): samples[:1]})
+        found = measured(vm(memory_mib=512), Line(), known)
+        assert (found.dirty_mib_s, found.samples, found.memory_mib, found.disk_mib) == (38.0, 40, 140.0, 40.0)
+        assert measured(vm(memory_mib=64), Line(), known).memory_mib == 64.0, "never more than it has"
 
 
 class TestCorrection:

@@ -165,12 +165,14 @@ class Session:
                 raise Invalid("link_protocol", f"{type(message).__name__} has no place on the link")
 
     async def _take_report(self, report: Report) -> None:
-        if len(report.events) > HAPPENINGS_MAX or len(report.vms) + len(report.gone) > VMS_MAX or len(report.moves) > MOVES_MAX:
+        if len(report.events) > HAPPENINGS_MAX or len(report.vms) + len(report.gone) + len(report.samples) > VMS_MAX or len(report.moves) > MOVES_MAX:
             raise Invalid("link_protocol", f"more than {HAPPENINGS_MAX} happenings, {VMS_MAX} VMs or {MOVES_MAX} moves in one report")
         if not all(_KIND.fullmatch(one.kind) for one in report.events):
             raise Invalid("link_protocol", "a happening's kind is a short word")
         happened = [Happened(one.vm_id, one.kind, one.detail[:DETAIL_MAX]) for one in report.events]
-        taken = await take_report(self._control, self.host_id, self._instance, report.serial, report.load, report.vms, report.gone, happened, report.moves)
+        taken = await take_report(
+            self._control, self.host_id, self._instance, report.serial, report.load, report.vms, report.gone, happened, report.moves, report.samples
+        )
         if not taken:
             raise Conflict("link_replaced", "a newer instance of this host's agent has reported: two agents run with one certificate")
 

@@ -114,7 +114,7 @@ async def plan_migration(control: Control, ctx: Context, reference: str, ask: Mi
             found.append(NoCapacity("no_capacity", detail, asked=asked, left=dict(choice.left), removed=dict(choice.removed)))
     told = None
     if source is not None and destination is not None and not found and kind is MigrationKind.LIVE:
-        told = foretell(vm, source.id, destination.id, terms, await look_back(control))
+        told = foretell(vm, source.id, destination.id, terms, await look_back(control, [vm.desired.id]))
         terms = chosen(terms, told)
     return Plan(vm, kind, source, destination, terms, claims, found, told)
 

@@ -11,11 +11,11 @@ from houyi.control.intake.migration import move_mutations
 from houyi.model.errors import Stale
 from houyi.model.host import HostLoad
 from houyi.model.ids import HostId, VmId
-from houyi.model.migration import ObservedMove
+from houyi.model.migration import GuestSample, ObservedMove
 from houyi.model.vm import ObservedVm, StateReason, Vm
 from houyi.store.mutation import Mutation
 from houyi.store.rows.host import expect_report
-from houyi.store.rows.vm import put_observed, remove_vm
+from houyi.store.rows.vm import add_sample, put_observed, remove_vm
 from houyi.store.views.vm import vms_by_id
 
 log = get_log(__name__)
@@ -23,6 +23,8 @@ log = get_log(__name__)
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,40}")
 """What may become an event's kind: hosts are believed about their VMs, not trusted with the shape of our records."""
 _DETAIL_MAX = 1000
+_FIGURE_MAX = 1e12
+"""Of a sample; also what is no number at all is beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,17 @@ async def take_report(
     gone: Sequence[VmId],
     happened: Sequence[Happened],
     moves: Sequence[ObservedMove] = (),
+    samples: Sequence[GuestSample] = (),
 ) -> bool:
     """Believe a report as far as it may be believed, in one transaction; False: it was older than what is known and nothing of it was taken."""
 
     async def attempt() -> bool:
         moved = await move_mutations(control, host_id, moves)
-        mutations = await load_mutations(control, host_id, instance, serial, load, force=bool(vms or gone or happened or moved))
+        mutations = await load_mutations(control, host_id, instance, serial, load, force=bool(vms or gone or happened or moved or samples))
         if mutations is None:
             return False
         mutations += moved
-        ids = {observed.id for observed in vms} | set(gone) | {one.vm_id for one in happened}
+        ids = {observed.id for observed in vms} | set(gone) | {one.vm_id for one in happened} | {sample.vm_id for sample in samples}
         known = await control.store.read(lambda c: vms_by_id(c, ids)) if ids else {}
         held = {vm_id: vm for vm_id, vm in known.items() if vm.host_id == host_id}
         for strange in sorted(ids - held.keys()):
@@ -62,6 +65,7 @@ async def take_report(
             mutations += _take_observed(control, host_id, held.get(observed.id), observed)
         for one in happened:
             mutations += _take_happened(control, host_id, held.get(one.vm_id), one)
+        mutations += [add_sample(one, held[one.vm_id].desired.project_id) for one in samples if one.vm_id in held and _sound(one)]
         for vm_id in gone:
             mutations += _take_gone(control, host_id, held.get(vm_id))
         if mutations:
@@ -101,6 +105,10 @@ def _take_observed(control: Control, host_id: HostId, vm: Vm | None, observed: O
             new_event(control, host_context(host_id), "vm.state", observed.id, vm.desired.name, detail, project_id=vm.desired.project_id, data=data)
         )
     return mutations
+
+
+def _sound(sample: GuestSample) -> bool:
+    return all(0 <= figure <= _FIGURE_MAX for figure in (sample.dirty_mib_s, sample.memory_mib, sample.disk_mib, sample.at))
 
 
 def _take_happened(control: Control, host_id: HostId, vm: Vm | None, one: Happened) -> list[Mutation]:

@@ -4,12 +4,13 @@ The line between two hosts is known from what went over it: every move tells how
 takes now and then while it does not move, else from its last move; what is known of neither is assumed, and said to be.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 
-from houyi.model.ids import HostId
-from houyi.model.migration import Figures, Forecast, Migration, MigrationKind, MigrationState, Outcome, Terms
+from houyi.model.ids import HostId, VmId
+from houyi.model.migration import Figures, Forecast, GuestSample, Migration, MigrationKind, MigrationState, Outcome, Terms
 from houyi.model.vm import LOCAL, Vm
 from houyi.planning.migration.forecast import HISTORY, Correction, Line, Measured, correction, forecast
 
@@ -17,15 +18,19 @@ LINE_ASSUMED_MIB_S = 110.0
 """A gigabit: what the slowest line between two servers carries today. Too low a guess tells of a long move, too high a one of a downtime that is not kept."""
 DIRTY_ASSUMED_MIB_S = 10.0
 """For each CPU: an ordinary server at work; an idle guest writes less than 1, a database under load 100 and more."""
+RECENT = 12
+"""Samples of which the largest use of memory counts: an hour's."""
 FEW = 3
 """Fewer outcomes than this do not speak for a VM or for a pair of hosts: those of more moves say more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
-    """Earlier moves, the newest last: read once for any number of forecasts."""
+    """Earlier moves, the newest last, and samples: read once for any number of forecasts."""
 
     moves: Sequence[Migration] = ()
+    samples: Mapping[VmId, Sequence[GuestSample]] = field(default_factory=dict)
+    """Of guests at rest, the newest last."""
 
 
 def foretell(vm: Vm, source: HostId, destination: HostId, terms: Terms, known: Experience) -> Forecast:
@@ -35,18 +40,27 @@ def foretell(vm: Vm, source: HostId, destination: HostId, terms: Terms, known: E
 
 
 def measured(vm: Vm, line: Line, known: Experience) -> Measured:
-    spec = vm.desired.spec
-    last = _last_figures(vm, known)  # what it sent is at least what it used: pages that were never touched are not sent
-    disk = last.disk_total_mib if last is not None and spec.storage == LOCAL else 0.0
-    seen = last is not None and last.dirty_mib_s > 0 and not last.throttle_percent
+    """Samples first: they are newer than the last move, and of the guest at its own pace."""
+    spec, samples, last = vm.desired.spec, known.samples.get(vm.desired.id, ()), _last_figures(vm, known)
+    # What a move sent is at least what was used: pages that were never touched are not sent.
+    memory = max((one.memory_mib for one in samples[-RECENT:]), default=0.0) or (last.memory_sent_mib if last is not None else 0.0)
+    disk = next((one.disk_mib for one in reversed(samples) if one.disk_mib), last.disk_total_mib if last is not None else 0.0)
+    rates = [one.dirty_mib_s for one in samples]
+    if not rates and last is not None and last.dirty_mib_s > 0 and not last.throttle_percent:
+        rates = [last.dirty_mib_s]
     return Measured(
-        memory_mib=min(float(spec.memory_mib), last.memory_sent_mib if last is not None and last.memory_sent_mib else float(spec.memory_mib)),
-        dirty_mib_s=last.dirty_mib_s if last is not None and seen else DIRTY_ASSUMED_MIB_S * spec.vcpus,
-        disk_mib=disk,
+        memory_mib=min(float(spec.memory_mib), memory or float(spec.memory_mib)),
+        dirty_mib_s=_high(rates) if rates else DIRTY_ASSUMED_MIB_S * spec.vcpus,
+        disk_mib=disk if spec.storage == LOCAL else 0.0,
         line=line,
-        samples=1 if seen else 0,
+        samples=len(rates),
         vcpus=spec.vcpus,
     )
+
+
+def _high(rates: Sequence[float]) -> float:
+    """The 95th percentile: what the guest will hardly do more than while it moves."""
+    return sorted(rates)[math.ceil(0.95 * len(rates)) - 1]
 
 
 def _last_figures(vm: Vm, known: Experience) -> Figures | None:

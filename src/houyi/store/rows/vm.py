@@ -4,11 +4,16 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from houyi.model.errors import NotFound, Stale
 from houyi.model.ids import HostId, ProjectId, VmId
+from houyi.model.migration import GuestSample
 from houyi.model.vm import DesiredVm, ObservedVm
 from houyi.store import tables
-from houyi.store.docs import dump
+from houyi.store.docs import dump, load
+from houyi.store.migration_docs import Samples
 from houyi.store.mutation import Mutation, Op, Precondition
 from houyi.store.rows.write import drop, put
+
+SAMPLES_KEPT = 64
+"""Of a VM: five hours, at one every five minutes."""
 
 
 def expect_vm(vm_id: VmId, revision: int) -> Precondition:
@@ -57,6 +62,7 @@ def remove_vm(vm_id: VmId, project_id: ProjectId) -> Mutation:
         drop(connection, tables.nic, {"vm_id": vm_id})
         drop(connection, tables.placement_group_member, {"vm_id": vm_id})
         drop(connection, tables.vm_observed, {"vm_id": vm_id})
+        drop(connection, tables.vm_sample, {"vm_id": vm_id})
         drop(connection, tables.vm, {"id": vm_id})
 
     return Mutation("vm", vm_id, project_id, write, Op.DELETE)
@@ -72,6 +78,20 @@ def put_observed(host_id: HostId, project_id: ProjectId, observed: ObservedVm) -
         put(connection, tables.vm_observed, {"vm_id": observed.id}, {"host_id": host_id, "doc": dump(observed), "revision": revision})
 
     return Mutation("vm", observed.id, project_id, write)
+
+
+def add_sample(sample: GuestSample, project_id: ProjectId) -> Mutation:
+    """Beside the last ones of its VM; nobody watches them."""
+
+    def write(connection: Connection, revision: int) -> None:
+        table = tables.vm_sample
+        if connection.execute(select(tables.vm.c.id).where(tables.vm.c.id == sample.vm_id)).first() is None:
+            return  # it was deleted meanwhile
+        doc = connection.execute(select(table.c.doc).where(table.c.vm_id == sample.vm_id)).scalar_one_or_none()
+        kept = (*(load(doc, Samples).samples if doc is not None else ()), sample)[-SAMPLES_KEPT:]
+        put(connection, table, {"vm_id": sample.vm_id}, {"doc": dump(Samples(kept)), "revision": revision})
+
+    return Mutation("vm_sample", sample.vm_id, project_id, write, quiet=True)
 
 
 def _values(desired: DesiredVm, protected: bool, revision: int) -> dict[str, object]:

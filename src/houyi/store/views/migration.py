@@ -7,11 +7,11 @@ from sqlalchemy import Connection, Row, Select, func, select
 
 from houyi.model.errors import NotFound
 from houyi.model.ids import HostId, MigrationId, ProjectId, VmId
-from houyi.model.migration import DesiredMove, End, Migration, MigrationCourse, ObservedMove, Order
+from houyi.model.migration import DesiredMove, End, GuestSample, Migration, MigrationCourse, ObservedMove, Order
 from houyi.model.vm import DesiredVm
 from houyi.store import tables
 from houyi.store.docs import load
-from houyi.store.migration_docs import Asked
+from houyi.store.migration_docs import Asked, Samples
 from houyi.store.store import newest_revision
 from houyi.store.views.page import Ask, Page, cut, paged
 
@@ -107,6 +107,13 @@ def last_migrations(connection: Connection, limit: int) -> list[Migration]:
     """The newest that have ended, the newest last: what forecasts learn from."""
     query = _query().where(tables.migration_course.c.ended).order_by(tables.migration.c.created_at.desc()).limit(limit)
     return _migrations(connection, list(connection.execute(query)))[::-1]
+
+
+def samples_of(connection: Connection, vm_ids: Iterable[str]) -> dict[VmId, tuple[GuestSample, ...]]:
+    """The last samples of those guests that were looked at, the newest last."""
+    table = tables.vm_sample
+    rows = connection.execute(select(table.c.vm_id, table.c.doc).where(table.c.vm_id.in_(list(vm_ids))))
+    return {VmId(row.vm_id): load(row.doc, Samples).samples for row in rows}
 
 
 def ends_of(connection: Connection, migration_id: str) -> frozenset[HostId]:

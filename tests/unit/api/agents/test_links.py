@@ -34,7 +34,7 @@ from houyi.model.host import HostLoad
 from houyi.model.ids import HostId, ImageId, MigrationId, VmId
 from houyi.model.image import ImageSpec
 from houyi.model.join_token import JoinTokenText
-from houyi.model.migration import End, Landing, MigrationState, ObservedMove, Order, Presence
+from houyi.model.migration import End, GuestSample, Landing, MigrationState, ObservedMove, Order, Presence
 from houyi.model.token import Role
 from houyi.model.vm import ObservedVm, VmState
 from houyi.store.courses import move_course
@@ -267,6 +267,7 @@ async def test_a_console_goes_to_the_host_that_has_the_vm_or_nowhere(door: Door)
         (RenewAsk(csr_pem="nonsense"), "csr_invalid"),
         (Report(serial=1, load=LOAD, gone=(VmId("v"),) * (VMS_MAX + 1)), "link_protocol"),
         (Report(serial=1, load=LOAD, events=(Happening(vm_id=VmId("v"), kind="x", detail="", at=0.0),) * (HAPPENINGS_MAX + 1)), "link_protocol"),
+        (Report(serial=1, load=LOAD, samples=(GuestSample(vm_id=VmId("v"), dirty_mib_s=1.0),) * (VMS_MAX + 1)), "link_protocol"),
         (Report(serial=1, load=LOAD, moves=(MOVE,) * (MOVES_MAX + 1)), "link_protocol"),
         (Report(serial=1, load=LOAD, events=(Happening(vm_id=VmId("v"), kind="vm.deleted; drop", detail="", at=0.0),)), "link_protocol"),
         (Report(serial=0, load=LOAD), "link_replaced"),
