@@ -321,7 +321,8 @@ class Schedule:
         on = sorted(vm_id for vm_id, domain in machine.sim.domains.items() if domain.state is VmState.RUNNING)
         if not on:
             return
-        vm_id, deed = self.chance.choice(on), self.chance.choice(("guest_shutdown", "guest_reboot", "guest_panic", "kill_qemu", "io_error", "deafen"))
+        vm_id = self.chance.choice(on)
+        deed = self.chance.choice(("guest_shutdown", "guest_reboot", "guest_panic", "kill_qemu", "io_error", "external_destroy", "deafen"))
         self.world.tell(f"{deed} {vm_id} on {machine.name}")
         if deed == "deafen":
             machine.sim.deaf.add(vm_id)
