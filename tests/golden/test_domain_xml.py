@@ -17,7 +17,7 @@ from houyi.host.domxml import CONFIGURATORS, domain_element, domain_xml
 from houyi.host.domxml.context import DomainContext, VmPaths
 from houyi.host.domxml.metadata import Mark, metadata_xml, read_mark
 from houyi.model.errors import Invalid
-from houyi.model.host import Accelerator
+from houyi.model.host import Accelerator, NumaNode
 from houyi.model.ids import ImageId, NetworkId, ProjectId, VmId
 from houyi.model.image import DiskFormat
 from houyi.model.vm import DesiredNic, DesiredVm, Firmware, Power, VmSpec
@@ -53,6 +53,10 @@ VM = DesiredVm(
 BASE = DomainContext(vm=VM, accelerator=Accelerator.QEMU, tcg_tb_size_mib=64, paths=PATHS)
 
 
+NUMA = tuple(NumaNode(number=n, cpus=(2 * n, 2 * n + 1, 2 * n + 4, 2 * n + 5), memory_mib=4096) for n in range(2))
+"""Two nodes of two cores with two threads each, numbered as Intel machines do."""
+
+
 def with_spec(**changed: object) -> DomainContext:
     return replace(BASE, vm=replace(VM, spec=replace(VM.spec, **changed)))  # type: ignore[arg-type]
 
@@ -66,6 +70,8 @@ CASES = {
     "raw-base": replace(BASE, paths=replace(PATHS, base=VM_FOLDER / "base.raw", base_format=DiskFormat.RAW)),
     "two-nics": replace(BASE, vm=replace(VM, nics=NICS)),
     "no-nic-many-cpus": replace(BASE, vm=replace(with_spec(vcpus=32).vm, nics=())),
+    "one-numa-node": replace(BASE, vm=replace(VM, numa_nodes=(1,)), numa=NUMA),
+    "two-numa-nodes": replace(BASE, vm=replace(VM, numa_nodes=(0, 1)), numa=NUMA),
     "pinned-machine": replace(BASE, machine="pc-q35-10.0"),
 }
 
@@ -167,3 +173,9 @@ def test_hostile_input_makes_valid_xml_or_is_refused(
     mark = read_mark(ET.fromstring(xml))
     assert mark is not None
     assert (mark.vm_id, mark.epoch) == (ID, epoch)
+
+
+def test_nodes_that_the_host_does_not_have_bind_nothing() -> None:
+    gone = replace(BASE, vm=replace(VM, numa_nodes=(7,)), numa=NUMA)
+    assert domain_xml(gone) == domain_xml(BASE)
+    assert domain_xml(replace(BASE, numa=NUMA)) == domain_xml(BASE), "a VM that was fitted to no node may use the whole host"

@@ -65,7 +65,7 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
         ("cpu", f"{dig(host, 'facts.cpus')} x {dig(host, 'facts.cpu_model')}" if host.get("facts") else ""),
         ("memory", _bytes(host, "facts.memory_mib", show_mib)),
         ("disk", _bytes(host, "facts.disk_gib", show_gib)),
-        ("numa nodes", str(dig(host, "facts.numa_nodes"))),
+        ("numa nodes", "; ".join(f"{node['number']}: {len(node['cpus'])} CPUs, {show_mib(node['memory_mib'])}" for node in dig(host, "facts.numa", []))),
         ("huge pages", ", ".join(f"{count} of {show_bytes(int(kib) * 1024)}" for kib, count in dig(host, "facts.hugepages", {}).items())),
         ("firmwares", ", ".join(dig(host, "facts.firmwares", []))),
         ("qemu", str(dig(host, "facts.qemu_version"))),

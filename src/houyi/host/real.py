@@ -20,6 +20,7 @@ from houyi.host.libvirt.machine import LibvirtMachine
 from houyi.host.libvirt.networks import LibvirtNetworks
 from houyi.host.net.bridge import SYSFS
 from houyi.host.port import Ports, Probe
+from houyi.host.probe.machine import MachineFiles
 from houyi.model.errors import Invalid, Unavailable
 from houyi.model.host import Accelerator
 
@@ -60,7 +61,7 @@ async def open_ports(
         await connection.close()
 
     return Ports(
-        machine=LibvirtMachine(connection, events, memory, files, clock, accelerator, settings.agent.tcg_tb_size_mib),
+        machine=LibvirtMachine(connection, events, memory, files, clock, accelerator, settings.agent.tcg_tb_size_mib, MachineFiles().numa()),
         guests=LibvirtGuests(connection),
         disks=RealDisks(files, owner, _name(owner)),
         networks=LibvirtNetworks(connection, files.state / "networks", sysfs),

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from houyi.host.probe.machine import MachineFiles, disk_gib
+from houyi.host.probe.machine import MachineFiles, disk_gib, read_cpus
 from houyi.host.probe.probe import RealProbe
 from houyi.model.errors import Unavailable
-from houyi.model.host import Accelerator, AcceleratorProbe
+from houyi.model.host import Accelerator, AcceleratorProbe, NumaNode
 
 CPUINFO = """\
 processor\t: 0
@@ -36,13 +36,15 @@ def files(tmp_path: Path) -> MachineFiles:
         "sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages": "0\n",
         "sys/devices/system/node/node0/cpulist": "0-1\n",
         "sys/devices/system/node/node1/cpulist": "2-3\n",
+        "sys/devices/system/node/node0/meminfo": "Node 0 MemTotal:       32889000 kB\nNode 0 MemFree: 1 kB\n",
+        "sys/devices/system/node/node1/meminfo": "Node 1 MemTotal:       32888204 kB\n",
         "sys/devices/system/node/online": "0-1\n",
     }
     for name, text in texts.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return MachineFiles(tmp_path / "proc", tmp_path / "sys")
+    return MachineFiles(tmp_path / "proc", tmp_path / "sys", lambda: {0, 1, 3})
 
 
 def test_an_intel_machine(files: MachineFiles) -> None:
@@ -52,12 +54,20 @@ def test_an_intel_machine(files: MachineFiles) -> None:
     assert files.memory_free_mib() == 40960
     assert files.load1() == 1.75
     assert files.numa_nodes() == 2
+    assert files.numa() == (NumaNode(number=0, cpus=(0, 1), memory_mib=32118), NumaNode(number=1, cpus=(3,), memory_mib=32117)), "CPU 2 is not ours to use"
+    assert files.cpus() == 3
     assert files.hugepages() == {"1048576": 0, "2048": 512}
 
 
 def test_a_kernel_without_numa_and_huge_pages(tmp_path: Path) -> None:
     assert MachineFiles(tmp_path, tmp_path).numa_nodes() == 1
+    assert MachineFiles(tmp_path, tmp_path).numa() == ()
     assert MachineFiles(tmp_path, tmp_path).hugepages() == {}
+
+
+def test_the_kernels_lists_of_cpus() -> None:
+    assert read_cpus("0-2,8,10-11\n") == (0, 1, 2, 8, 10, 11)
+    assert read_cpus("\n") == (), "a node of memory only"
 
 
 def test_a_disk_is_measured(tmp_path: Path) -> None:
@@ -72,6 +82,7 @@ class Said:
     machine_types: Sequence[str] = ("pc-q35-10.0", "q35")
     firmwares: Sequence[str] = ("bios", "uefi")
     cpu_features: Sequence[str] = ("aes",)
+    cpu_models: Sequence[str] = ("Westmere",)
 
 
 class Hypervisor:

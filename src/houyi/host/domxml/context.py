@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from houyi.model.errors import Invalid
-from houyi.model.host import Accelerator
+from houyi.model.host import Accelerator, NumaNode
 from houyi.model.ids import NetworkId
 from houyi.model.image import DiskFormat
 from houyi.model.vm import DesiredVm
@@ -43,6 +43,13 @@ class DomainContext:
     paths: VmPaths
     machine: str = "q35"
     """QEMU machine type; libvirt pins 'q35' to the versioned one when it defines the domain."""
+    numa: tuple[NumaNode, ...] = ()
+    """This host's nodes."""
+
+    @property
+    def nodes(self) -> tuple[NumaNode, ...]:
+        """Those that the VM was fitted to, as far as the host (still) has them; empty: it may use the whole host."""
+        return tuple(node for node in self.numa if node.number in self.vm.numa_nodes)
 
 
 Configure = Callable[[DomainContext, Element], None]

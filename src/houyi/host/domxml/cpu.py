@@ -11,9 +11,14 @@ distributions ask for, and AES. 'max' would be faster in places but names no fix
 
 
 def configure(ctx: DomainContext, domain: Element) -> None:
-    """Under KVM 'host-model': libvirt writes it out as a named model and features when the domain starts, which is what baselines are made of."""
+    """Under KVM 'host-model': libvirt writes it out as a named model and features when the domain starts, which is what baselines are made of.
+
+    A VM that was fitted to NUMA nodes runs on all of their CPUs, vCPUs unbound among them: the host's scheduler levels what is uneven within a node.
+    """
     count = ctx.vm.spec.vcpus
-    child(domain, "vcpu", str(count), placement="static")
+    vcpu = child(domain, "vcpu", str(count), placement="static")
+    if cpus := [cpu for node in ctx.nodes for cpu in node.cpus]:
+        vcpu.set("cpuset", ",".join(str(cpu) for cpu in sorted(cpus)))
     model = ctx.vm.spec.cpu_model or (TCG_MODEL if ctx.accelerator is Accelerator.QEMU else "")
     if model:
         cpu = child(domain, "cpu", mode="custom", match="exact", check="partial" if ctx.accelerator is Accelerator.KVM else "none")

@@ -23,6 +23,8 @@ class LibvirtCapabilities:
     cpu_model: str
     """The model that 'host-model' stands for here."""
     cpu_features: tuple[str, ...]
+    cpu_models: tuple[str, ...]
+    """Named models that guests can have."""
 
 
 class LibvirtFacts:
@@ -76,6 +78,7 @@ def _capabilities(connection: Any, accelerator: Accelerator) -> LibvirtCapabilit
         firmwares=("bios", "uefi") if efi else ("bios",),
         cpu_model="" if model is None else model.findtext("model", ""),
         cpu_features=features,
+        cpu_models=tuple(sorted(found.text for found in domain.findall("cpu/mode[@name='custom']/model[@usable='yes']") if found.text)),
     )
 
 

@@ -16,7 +16,7 @@ from houyi.host.libvirt.domains import PREFIX, Known, Memory, read_known, state_
 from houyi.host.libvirt.events import Events
 from houyi.host.port import DomainSeen, MachineEvent
 from houyi.model.errors import Conflict
-from houyi.model.host import Accelerator
+from houyi.model.host import Accelerator, NumaNode
 from houyi.model.ids import VmId
 from houyi.model.vm import DesiredVm, GuestAgent
 
@@ -36,9 +36,10 @@ class LibvirtMachine:
         clock: Clock,
         accelerator: Callable[[], Accelerator],
         tcg_tb_size_mib: int,
+        numa: tuple[NumaNode, ...] = (),
     ) -> None:
         self._connection, self._events, self._memory, self._files, self._clock = connection, events, memory, files, clock
-        self._accelerator, self._tcg_tb_size_mib = accelerator, tcg_tb_size_mib
+        self._accelerator, self._tcg_tb_size_mib, self._numa = accelerator, tcg_tb_size_mib, numa
 
     async def observe(self) -> Mapping[VmId, DomainSeen]:
         """One call for all states; a call more for each domain whose XML may have changed since the last look."""
@@ -56,7 +57,8 @@ class LibvirtMachine:
         return seen
 
     async def start(self, vm: DesiredVm, *, paused: bool = False) -> None:
-        context = DomainContext(vm=vm, accelerator=self._accelerator(), tcg_tb_size_mib=self._tcg_tb_size_mib, paths=self._files.paths(vm.id))
+        paths = self._files.paths(vm.id)
+        context = DomainContext(vm=vm, accelerator=self._accelerator(), tcg_tb_size_mib=self._tcg_tb_size_mib, paths=paths, numa=self._numa)
         xml, now = domain_xml(context), self._clock.now
         if await self._connection.call(lambda connection: _start(connection, vm, xml, now, paused=paused)):
             self._memory.started(vm.id)

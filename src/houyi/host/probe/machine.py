@@ -2,21 +2,27 @@
 
 import os
 import platform
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+
+from houyi.model.host import NumaNode
 
 
 @dataclass(frozen=True, slots=True)
 class MachineFiles:
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
+    usable: Callable[[], Collection[int]] = lambda: os.sched_getaffinity(0)
+    """Numbers of the CPUs that this process may use, not those of a machine of which we are given a part."""
 
     def boot_id(self) -> str:
         return (self.proc / "sys/kernel/random/boot_id").read_text().strip()
 
     def cpus(self) -> int:
-        """CPUs that this process may use, not those of a machine of which we are given a part."""
-        return len(os.sched_getaffinity(0))
+        """How many are usable."""
+        return len(self.usable())
 
     def cpu(self) -> tuple[str, tuple[str, ...]]:
         """The first CPU's model name and flags, sorted."""
@@ -43,6 +49,21 @@ class MachineFiles:
     def numa_nodes(self) -> int:
         return max(1, len(list((self.sys / "devices/system/node").glob("node[0-9]*"))))
 
+    def numa(self) -> tuple[NumaNode, ...]:
+        """Every node by number, with those of its CPUs that are usable; empty where the kernel knows no nodes."""
+        usable, nodes = frozenset(self.usable()), []
+        for folder in (self.sys / "devices/system/node").glob("node[0-9]*"):
+            cpus = read_cpus((folder / "cpulist").read_text())
+            memory = re.search(r"MemTotal:\s*(\d+) kB", (folder / "meminfo").read_text())
+            nodes.append(
+                NumaNode(
+                    number=int(folder.name.removeprefix("node")),
+                    cpus=tuple(cpu for cpu in cpus if cpu in usable),
+                    memory_mib=int(memory.group(1)) // 1024 if memory else 0,
+                )
+            )
+        return tuple(sorted(nodes, key=lambda node: node.number))
+
     def hugepages(self) -> dict[str, int]:
         """Page size in KiB -> pages that are reserved."""
         found = {}
@@ -57,6 +78,15 @@ class MachineFiles:
             if name == key:
                 return int(value.split()[0]) // 1024
         return 0
+
+
+def read_cpus(text: str) -> tuple[int, ...]:
+    """The kernel's list format: '0-2,8' -> (0, 1, 2, 8)."""
+    cpus: list[int] = []
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        cpus += range(int(first), int(last or first) + 1)
+    return tuple(cpus)
 
 
 def disk_gib(folder: Path) -> tuple[int, int]:

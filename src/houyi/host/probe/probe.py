@@ -27,6 +27,8 @@ class Capabilities(Protocol):
     def firmwares(self) -> Sequence[str]: ...
     @property
     def cpu_features(self) -> Sequence[str]: ...
+    @property
+    def cpu_models(self) -> Sequence[str]: ...
 
 
 class Hypervisor(Protocol):
@@ -77,6 +79,8 @@ class RealProbe:
             cpu_features=tuple(capabilities.cpu_features),
             machine_types=tuple(capabilities.machine_types),
             firmwares=tuple(capabilities.firmwares),
+            numa=files.numa(),
+            cpu_models=tuple(capabilities.cpu_models),
         )
 
     async def load(self) -> HostLoad:
