@@ -6,11 +6,14 @@ from typing import TextIO
 
 from houyi.agent.counts import Counts
 from houyi.agent.dial import Dial, dial_server
+from houyi.agent.door import Door
 from houyi.agent.identity import Identity, join
 from houyi.agent.ledger import Ledger
 from houyi.agent.link import RECONNECT_SECONDS, Link
 from houyi.agent.loop import Loop
 from houyi.agent.metrics import serve_metrics
+from houyi.agent.moves import MoveParts, Moves
+from houyi.agent.net_door import NetDoor
 from houyi.agent.reports import Reports
 from houyi.agent.steps import Steps
 from houyi.base.clock import Clock
@@ -19,7 +22,7 @@ from houyi.base.ids import Ids
 from houyi.base.log import get_log
 from houyi.host.port import Ports
 from houyi.model.errors import Failed, HouyiError, Invalid, Unavailable
-from houyi.model.host import HostFacts
+from houyi.model.host import HostFacts, move_name
 from houyi.model.join_token import JoinTokenText
 
 log = get_log(__name__)
@@ -30,8 +33,10 @@ def identity_of(settings: Settings) -> Identity:
     return Identity(settings.state_dir / "agent" / "identity")
 
 
-async def run_agent(settings: Settings, ports: Ports, clock: Clock, ids: Ids, dial: Dial | None = None, counts: Counts | None = None) -> None:
-    """Until cancelled; `dial` None: over the network; `counts` None: its own. :raise Failed: `not_joined`: there is no certificate yet."""
+async def run_agent(
+    settings: Settings, ports: Ports, clock: Clock, ids: Ids, dial: Dial | None = None, counts: Counts | None = None, door: Door | None = None
+) -> None:
+    """Until cancelled; `dial` and `door` None: over the network; `counts` None: its own. :raise Failed: `not_joined`: there is no certificate yet."""
     identity = identity_of(settings)
     if not identity.joined:
         raise Failed("not_joined", "this host has not joined a platform: `houyi agent --join-file FILE`, with a token from `houyi host join-token` in FILE")
@@ -51,6 +56,22 @@ async def run_agent(settings: Settings, ports: Ports, clock: Clock, ids: Ids, di
     )
     steps = Steps(ports, link.read_image, lambda: ledger.desired, clock)
     loop = Loop(ports, ledger, reports, clock, facts.boot_id, steps, counts, settings.agent.pass_seconds)
+    door = door or NetDoor(identity, settings.agent, ports.passages, settings.run_dir / "moves")
+    loop.serve_moves(
+        Moves(
+            MoveParts(
+                ports=ports,
+                ledger=ledger,
+                reports=reports,
+                steps=steps,
+                door=door,
+                clock=clock,
+                tls_name=move_name(identity.host_id()),
+                quiet=loop.quiet,
+                served=loop.serve,
+            )
+        )
+    )
     async with serve_metrics(counts.registry, settings.agent.metrics_host, settings.agent.metrics_port), asyncio.TaskGroup() as tasks:
         tasks.create_task(loop.run(), name="loop")
         tasks.create_task(link.run(loop, facts), name="link")

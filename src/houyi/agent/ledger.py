@@ -1,4 +1,4 @@
-"""The agent's memory on disk: the last desired snapshot and one record a VM. It survives kill -9 and power loss.
+"""The agent's memory on disk: the last desired snapshot, one record a VM and one a move. It survives kill -9 and power loss.
 
 One small file a record, replaced atomically and synced: a VM's record changes a few times in its life, and a damaged file then concerns
 one VM. (A database would be another process-wide lock and another migration to keep, for the same guarantee.)
@@ -9,15 +9,19 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 import msgspec
 
 from houyi.base.log import get_log
-from houyi.model.ids import VmId
+from houyi.model.ids import MigrationId, VmId
 from houyi.planning.lifecycle import Memory
+from houyi.planning.migration.ends import MoveMemory
 from houyi.wire.agents import Desired, decode_down, encode
 
 log = get_log(__name__)
+
+T = TypeVar("T")
 
 
 class Ledger:
@@ -28,8 +32,11 @@ class Ledger:
         self._vms = folder / "vms"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # user data of VMs is in it
         self._vms.mkdir(mode=0o700, exist_ok=True)
+        self._moves_folder = folder / "moves"
+        self._moves_folder.mkdir(mode=0o700, exist_ok=True)
         self._desired = self._read_desired()
-        self._memories = self._read_memories()
+        self._memories = {VmId(name): memory for name, memory in _read_records(self._vms, Memory).items()}
+        self._moves = {MigrationId(name): memory for name, memory in _read_records(self._moves_folder, MoveMemory).items()}
 
     @property
     def desired(self) -> Desired | None:
@@ -39,6 +46,24 @@ class Ledger:
     @property
     def memories(self) -> Mapping[VmId, Memory]:
         return MappingProxyType(self._memories)
+
+    @property
+    def moves(self) -> Mapping[MigrationId, MoveMemory]:
+        """Moves that this host is or was an end of, until they are forgotten."""
+        return MappingProxyType(self._moves)
+
+    def keep_move(self, move_id: MigrationId, memory: MoveMemory) -> None:
+        """:raise OSError: as below."""
+        if self._moves.get(move_id) == memory:
+            return
+        _replace(self._moves_folder / move_id, msgspec.json.encode(memory))
+        self._moves[move_id] = memory
+
+    def forget_move(self, move_id: MigrationId) -> None:
+        """When its end is told nothing of it any more."""
+        self._moves.pop(move_id, None)
+        with contextlib.suppress(FileNotFoundError):
+            (self._moves_folder / move_id).unlink()
 
     def keep_desired(self, desired: Desired) -> None:
         """:raise OSError: the disk is full or broken; the old snapshot is still there."""
@@ -68,17 +93,19 @@ class Ledger:
             return None
         return message if isinstance(message, Desired) else None
 
-    def _read_memories(self) -> dict[VmId, Memory]:
-        found: dict[VmId, Memory] = {}
-        for path in self._vms.iterdir():
-            if path.suffix == ".new":
-                path.unlink()
-                continue
-            try:
-                found[VmId(path.name)] = msgspec.json.decode(path.read_bytes(), type=Memory)
-            except msgspec.DecodeError as error:
-                log.error("ledger_record_unreadable", vm=path.name, error=str(error))
-        return found
+
+def _read_records(folder: Path, kind: type[T]) -> dict[str, T]:
+    """Record by name. A damaged one is told and left out: it concerns one VM."""
+    found: dict[str, T] = {}
+    for path in folder.iterdir():
+        if path.suffix == ".new":
+            path.unlink()
+            continue
+        try:
+            found[path.name] = msgspec.json.decode(path.read_bytes(), type=kind)
+        except msgspec.DecodeError as error:
+            log.error("ledger_record_unreadable", record=path.name, error=str(error))
+    return found
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -195,7 +195,9 @@ class Link:
             vms, gone, happenings = self._reports.take(everything=everything)
             self._serial += 1
             self._counts.set_states(dict(states(self._reports.vms.values())))
-            report = Report(serial=self._serial, load=load, vms=vms, gone=gone, complete=everything, events=happenings)
+            report = Report(
+                serial=self._serial, load=load, vms=vms, gone=gone, complete=everything, events=happenings, moves=tuple(self._reports.moves.values())
+            )
             try:
                 await self._send(connection, report)
             except BaseException:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from houyi.agent.counts import Counts
 from houyi.agent.ledger import Ledger
+from houyi.agent.moves import Moves
 from houyi.agent.reports import Reports
 from houyi.agent.sight import Sight
 from houyi.agent.steps import Steps
@@ -38,6 +39,7 @@ class Loop:
         self._unwritten: Desired | None = None
         self._served: dict[VmId, ServedVm] = {}
         self._wake, self._untidy = asyncio.Event(), asyncio.Event()
+        self._moves: Moves | None = None
         self._parts = Parts(
             desired=self._wanted,
             sight=Sight(ports),
@@ -50,12 +52,23 @@ class Loop:
             boot_id=boot_id,
         )
 
+    def serve_moves(self, moves: Moves) -> None:
+        """Who serves the moves of VMs; told of each snapshot and of what happens to VMs. Once, before `run`."""
+        self._moves = moves
+
+    async def quiet(self, vm_id: VmId) -> None:
+        """Until nothing is under way with a VM."""
+        if vm_id in self._served:
+            await self._served[vm_id].quiet()
+
     async def run(self) -> None:
         """Look at everything now, after every event and every period."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._hear(), name="machine-events")
                 tasks.create_task(self._tidy(), name="tidy")
+                if self._moves is not None and self._ledger.desired is not None:
+                    self._moves.take(self._ledger.desired)
                 while True:
                     self._wake.clear()
                     self._look_at_all()
@@ -63,6 +76,8 @@ class Loop:
                         async with asyncio.timeout(self._pass_seconds):
                             await self._wake.wait()
         finally:
+            if self._moves is not None:
+                await self._moves.stop()
             await asyncio.gather(*(served.stop() for served in self._served.values()))
 
     def take(self, desired: Desired) -> None:
@@ -92,6 +107,8 @@ class Loop:
             return
         self._unwritten = None
         before, self._desired = self._desired, _by_id(desired)
+        if self._moves is not None:
+            self._moves.take(desired)
         for vm_id, vm in before.items():
             now = self._desired.get(vm_id)
             if now is None:
@@ -104,10 +121,11 @@ class Loop:
         self._counts.passes.inc()
         self._write_down()
         for vm_id in self._desired:
-            self._serve(vm_id)
+            self.serve(vm_id)
         self._untidy.set()
 
-    def _serve(self, vm_id: VmId) -> None:
+    def serve(self, vm_id: VmId) -> None:
+        """Look at a VM, if it is wanted here."""
         if vm_id in self._desired:
             self._served.setdefault(vm_id, ServedVm(vm_id, self._parts)).poke()
 
@@ -128,7 +146,9 @@ class Loop:
                 continue
             if event.kind and event.vm_id in self._desired:
                 self._reports.happened(Happening(vm_id=event.vm_id, kind=event.kind, detail=event.detail, at=self._clock.now()))
-            self._serve(event.vm_id)
+            self.serve(event.vm_id)
+            if self._moves is not None:
+                self._moves.poke(event.vm_id)
 
     async def _tidy(self) -> None:
         while True:

@@ -3,9 +3,11 @@
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
-from houyi.model.ids import VmId
+from houyi.model.ids import MigrationId, VmId
+from houyi.model.migration import ObservedMove
 from houyi.model.vm import ObservedVm
 from houyi.wire.agents import Happening
 
@@ -21,6 +23,7 @@ class Reports:
         self._changed: set[VmId] = set()
         self._gone: set[VmId] = set()
         self._happenings: deque[Happening] = deque(maxlen=HAPPENINGS_MAX)
+        self._moves: dict[MigrationId, ObservedMove] = {}
         self.news = asyncio.Event()
 
     @property
@@ -33,6 +36,20 @@ class Reports:
             self._vms[observed.id] = observed
             self._changed.add(observed.id)
             self.news.set()
+
+    @property
+    def moves(self) -> Mapping[MigrationId, ObservedMove]:
+        """The newest observation of every move that this host is an end of; all of them are in every report."""
+        return MappingProxyType(self._moves)
+
+    def put_move(self, observed: ObservedMove) -> None:
+        before = self._moves.get(observed.id)
+        if before is None or replace(before, at=observed.at) != observed:
+            self._moves[observed.id] = observed
+            self.news.set()
+
+    def forget_move(self, move_id: MigrationId) -> None:
+        self._moves.pop(move_id, None)
 
     def gone(self, vm_id: VmId) -> None:
         """Nothing is left of it; told until the server stops asking for its deletion."""

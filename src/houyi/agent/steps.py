@@ -11,6 +11,7 @@ from houyi.host.port import Ports
 from houyi.model.errors import HouyiError, Unavailable
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
+from houyi.model.migration import End
 from houyi.model.network import DesiredNetwork
 from houyi.model.vm import DesiredVm
 from houyi.planning.lifecycle import Memory, Step
@@ -88,7 +89,7 @@ class Steps:
         """Bring networks up to date that some VM here is on (their reservations may have changed), and remove images and networks that none needs."""
         for network in desired.networks:
             await _later(self._ensure(network))
-        known = {vm.id for vm in desired.vms}
+        known = {vm.id for vm in desired.vms} | {move.vm.id for move in desired.moves}
         if not (await self._ports.disks.vms() <= known and memories.keys() <= known):
             return  # a VM that the server does not know (an older store was restored?) may need any network and any image
         there = await _later(self._ports.networks.seen()) or frozenset()
@@ -107,7 +108,8 @@ class Steps:
         desired = self._desired()
         if desired is None:
             return frozenset(self._fetches)
-        return frozenset({vm.spec.image_id for vm in desired.vms} | {image.id for image in desired.images} | self._fetches.keys())
+        landing = {move.vm.spec.image_id for move in desired.moves if move.end is End.DESTINATION}
+        return frozenset({vm.spec.image_id for vm in desired.vms} | landing | {image.id for image in desired.images} | self._fetches.keys())
 
     async def _ensure(self, network: DesiredNetwork) -> None:
         async with self._network_locks.setdefault(network.id, asyncio.Lock()):

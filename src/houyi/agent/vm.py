@@ -78,6 +78,11 @@ class ServedVm:
             self._fetch.cancel()
         self.poke(urgent=True)
 
+    async def quiet(self) -> None:
+        """Until it is not in the middle of anything."""
+        while self._task is not None and not self._task.done() and self._task is not asyncio.current_task():
+            await asyncio.wait({self._task})
+
     async def stop(self) -> None:
         """Stop acting; the VM goes on."""
         if self._timer is not None:

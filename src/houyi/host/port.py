@@ -269,6 +269,8 @@ class Ports:
     networks: Networks
     consoles: Consoles
     probe: Probe
+    mover: Mover
+    passages: Passages
     files: Path
     """Where its files are, for messages to people."""
     close: Callable[[], Awaitable[None]]

@@ -17,7 +17,9 @@ from houyi.host.libvirt.events import Events
 from houyi.host.libvirt.facts import LibvirtFacts
 from houyi.host.libvirt.guests import LibvirtGuests
 from houyi.host.libvirt.machine import LibvirtMachine
+from houyi.host.libvirt.mover import LibvirtMover, Maker
 from houyi.host.libvirt.networks import LibvirtNetworks
+from houyi.host.libvirt.passages import LibvirtPassages
 from houyi.host.net.bridge import SYSFS
 from houyi.host.port import Ports, Probe
 from houyi.host.probe.machine import MachineFiles
@@ -67,6 +69,10 @@ async def open_ports(
         networks=LibvirtNetworks(connection, files.state / "networks", sysfs),
         consoles=consoles,
         probe=make_probe(facts),
+        mover=LibvirtMover(
+            connection, memory, events.endings, Maker(files, accelerator, settings.agent.tcg_tb_size_mib), owner, settings.agent.migration_tls_dir
+        ),
+        passages=LibvirtPassages(settings.agent.libvirt_uri),
         files=files.state,
         close=close,
     )

@@ -115,6 +115,8 @@ class Memory:
     """The generation that failed and is not tried again while this is still so:"""
     stuck_boot: str = ""
     stuck_state: VmState | None = None
+    moving: str = ""
+    """The move that holds it: as long as there is one, nothing is done with the VM here but by that move."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,8 @@ def plan(desired: DesiredVm, seen: Seen, memory: Memory, *, boot_id: str, now: f
     if desired.epoch < newest:
         problem = Problem("epoch_old", f"ordered at epoch {desired.epoch}, but epoch {newest} has been seen: the VM was given to another host since")
         return Plan(memory=memory, state=seen.state or VmState.ABSENT, reason=seen.reason, refused=problem)
+    if memory.moving:
+        return Plan(memory=memory, state=_held(desired, seen))
     memory = _up_to_date(desired, seen, memory, boot_id, now)
     if desired.deleted:
         return _delete(seen, memory)
@@ -145,6 +149,13 @@ def plan(desired: DesiredVm, seen: Seen, memory: Memory, *, boot_id: str, now: f
     if desired.power is Power.STOPPED:
         return _down(desired, seen, memory, now)
     return _up(desired, seen, memory, now)
+
+
+def _held(desired: DesiredVm, seen: Seen) -> VmState:
+    """What to show of a VM on its way: that a move halts it, and where its domain is, is the move's business."""
+    if seen.state in (VmState.CRASHED, VmState.STOPPED):
+        return seen.state
+    return {Power.RUNNING: VmState.RUNNING, Power.PAUSED: VmState.PAUSED}.get(desired.power, VmState.STOPPED)
 
 
 def done(step: Step, desired: DesiredVm, memory: Memory, *, boot_id: str, now: float) -> Memory:

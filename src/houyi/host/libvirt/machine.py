@@ -199,4 +199,8 @@ def _undefine(connection: Any, vm_id: VmId) -> None:
         return
     if domain.isActive():
         domain.destroy()
-    domain.undefineFlags(_FORGET)
+    try:
+        domain.undefineFlags(_FORGET)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:  # one that was still arriving is gone with its process
+            raise

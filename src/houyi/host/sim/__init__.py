@@ -10,6 +10,7 @@ It passes the contract suite of the real machine (tests/contract). Nothing here 
 """
 
 from houyi.host.port import Ports
+from houyi.host.sim.moves import SimMover, SimPassages
 from houyi.host.sim.ports import SimConsoles, SimDisks, SimGuests, SimMachine, SimNetworks, SimProbe
 from houyi.host.sim.state import SimState, sim_facts
 
@@ -27,6 +28,8 @@ class SimHost(SimState):
             networks=SimNetworks(self),
             consoles=SimConsoles(self),
             probe=SimProbe(self),
+            mover=SimMover(self),
+            passages=SimPassages(),
             files=self.files,
             close=self.close,
         )

@@ -1,0 +1,120 @@
+"""One attempt to move a guest from here: libvirt's part through the door, steering while it goes on, and GO as soon as it has been given up."""
+
+import asyncio
+from collections.abc import Callable
+
+from houyi.agent.door import Door, Way
+from houyi.base.clock import Clock
+from houyi.base.log import get_log
+from houyi.host.port import Ports
+from houyi.model.errors import HouyiError, Problem, Unavailable
+from houyi.model.migration import DesiredMove, Figures, Landing, MoveMode
+from houyi.planning.migration.steer import Steered, begin, steer
+
+log = get_log(__name__)
+
+STEER_SECONDS = 0.5
+"""Between two looks; a round of a small guest takes about as long, and one of a large guest far longer."""
+GO_SECONDS = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Before each try to tell GO. After the last one it is left to the server, which learns of it from both ends."""
+
+
+class Attempt:
+    """Begins at once. `ended(self)` is called when nothing of it is under way any more: with a `problem`, or given up for good."""
+
+    def __init__(self, move: DesiredMove, landing: Landing, ports: Ports, door: Door, clock: Clock, *, again: bool, ended: Callable[["Attempt"], None]) -> None:
+        self._move, self._landing, self._ports, self._door, self._clock, self._again, self._tell_end = move, landing, ports, door, clock, again, ended
+        self.problem: Problem | None = None
+        self.figures: Figures | None = None
+        self.mode = _mode(move, throttled=False, postcopy=False)
+        self.gap_ms = 0.0
+        self.stage, self.progress = "beginning", 0.0
+        self._gave_up_because: Problem | None = None
+        self.task = asyncio.create_task(self._run(), name=f"attempt-{move.id}")
+
+    async def _run(self) -> None:
+        move = self._move
+        way: Way | None = None
+        beside: list[asyncio.Task[None]] = []
+        try:
+            async with self._door.way(move.id, move.peer, self._landing) as way:
+                beside = [asyncio.create_task(self._steer(), name=f"steer-{move.id}"), asyncio.create_task(self._go_when(way), name=f"go-{move.id}")]
+                act = self._ports.mover.recover if self._again else self._ports.mover.send
+                figures = await act(move.vm, self._landing, way.path, move.terms)
+                self.figures = figures if figures.elapsed_seconds else self.figures
+                way.arrived.set()  # given up: whatever was seen of the calls
+                await asyncio.gather(beside[1], return_exceptions=True)
+        except HouyiError as error:
+            told = way.problem if way is not None and way.problem is not None else error
+            self.problem = self._gave_up_because or told.problem
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+        if self.figures is not None:
+            self.mode = _mode(move, throttled=self.figures.throttle_percent > 0, postcopy=self.mode is MoveMode.POSTCOPY)
+            self.gap_ms = self.figures.downtime_ms + self.gap_ms
+        self._tell_end(self)
+
+    async def _go_when(self, way: Way) -> None:
+        await way.arrived.wait()
+        since = self._clock.monotonic()
+        for delay in GO_SECONDS:
+            await self._clock.sleep(delay)
+            try:
+                await self._door.go(self._move.id, self._move.peer, self._landing)
+            except Unavailable as error:
+                log.info("go_later", code=error.code, detail=error.detail)
+            except HouyiError as error:
+                log.warning("go_refused", code=error.code, detail=error.detail)
+                return
+            else:
+                self.gap_ms = (self._clock.monotonic() - since) * 1000
+                return
+
+    async def _steer(self) -> None:
+        memory: Steered | None = None
+        while True:
+            try:
+                figures = await self._ports.mover.figures(self._move.vm.id)
+                if figures is not None:
+                    if memory is None:
+                        memory = Steered()
+                        await self._ports.mover.turn(self._move.vm.id, begin(self._move.terms))
+                    memory = await self._turn(memory, figures)
+            except HouyiError as error:
+                log.info("steer_later", code=error.code, detail=error.detail)
+            await self._clock.sleep(STEER_SECONDS)
+
+    async def _turn(self, memory: Steered, figures: Figures) -> Steered:
+        self.figures = figures
+        self.stage, self.progress = _shown(figures, memory)
+        steering = steer(memory, figures, self._move.terms)
+        if steering.stop is not None:
+            self._gave_up_because = steering.stop
+            await self._ports.mover.abort(self._move.vm.id)
+        elif steering.knobs is not None:
+            log.info("steered", said=steering.memory.said)
+            await self._ports.mover.turn(self._move.vm.id, steering.knobs)
+            if steering.knobs.postcopy:
+                self.mode = MoveMode.POSTCOPY
+        return steering.memory
+
+
+def _mode(move: DesiredMove, *, throttled: bool, postcopy: bool) -> MoveMode:
+    if postcopy:
+        return MoveMode.POSTCOPY
+    if throttled:
+        return MoveMode.THROTTLED
+    if move.terms.channels > 1:
+        return MoveMode.COMPRESSED if move.terms.compressed else MoveMode.MULTIFD
+    return MoveMode.PLAIN
+
+
+def _shown(figures: Figures, memory: Steered) -> tuple[str, float]:
+    """Stage and share: disks first, then memory, whose rounds come ever nearer to the end."""
+    if figures.disk_remaining_mib > 0 and not figures.rounds:
+        return "copying the disk", 0.4 * (1 - figures.disk_remaining_mib / max(figures.disk_total_mib, 1.0))
+    share = 1 - figures.memory_remaining_mib / figures.memory_total_mib if figures.memory_total_mib else 0.0
+    said = memory.said or f"sending memory, round {max(1, figures.rounds)}"
+    return said, 0.4 + 0.55 * share
