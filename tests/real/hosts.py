@@ -1,6 +1,6 @@
 """A private host for tests: its own libvirtd and virtlogd in new network, mount and process namespaces, with private /run, /var/lib/libvirt ...
 
-All its processes die with the namespace's first process, which dies with this one, however that ends (--pdeathsig, --kill-child).
+It stands on the first process of the lab's hosts. All its processes die with that, which dies with this one, however it ends (--pdeathsig, --kill-child).
 What a killed run left is only a folder; the next run removes it, if the process that made it is gone. The machine's own libvirt is never touched.
 """
 
@@ -16,35 +16,21 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from socket import SocketType, create_connection
+from socket import SocketType, create_connection, gethostname
 
+import msgspec
+
+from house.tree import ROOT as TREE
 from houyi.base.config import AgentSettings, Settings
+from houyi.local.lab.birth import NEW_NAMESPACES, inside
+from houyi.local.lab.first import Bind, Orders, log_file, orders_file, ready_file
+from houyi.local.lab.power import own_kvm
 from leftovers import ROOM, own, remove_leftovers
 
 PREFIX = "houyi-real-"
-_NEW_NAMESPACES = (
-    *("setpriv", "--pdeathsig", "KILL"),
-    *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation", "private"),
-)
+_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count()
-
-INIT = """
-set -e
-mount --bind "$1/run" /run; mkdir -p /run/lock
-mount --bind "$1/lib" /var/lib/libvirt; mount --bind "$1/log" /var/log; mount --bind "$1/cache" /var/cache; mount --bind "$1/etc" /etc/libvirt
-umount --recursive /sys/fs/cgroup 2>/dev/null || true
-mount -t sysfs sysfs /sys
-if [ -e /dev/kvm ]; then
-    mknod -m 660 "$1/kvm" c 10 232; chgrp kvm "$1/kvm"; mount --bind "$1/kvm" /dev/kvm
-fi
-ip link set lo up
-touch "$1/ready"
-while true; do sleep 1000 & wait $! || true; done
-"""
-"""The first process: makes the mounts and from then on only reaps. The fresh sysfs shows the new network namespace;
-without cgroup mounts libvirt leaves the machine's cgroups alone. /dev/kvm gets the group that udev gives it: where libvirtd may open it
-and QEMU's user may not, libvirt asks QEMU for its capabilities again and again, half a minute for each start of a VM."""
 
 
 class PrivateHost:
@@ -55,14 +41,17 @@ class PrivateHost:
         self.folder = ROOM / f"{PREFIX}{os.getpid()}-{next(_numbers)}"
         self.folder.mkdir(mode=0o755)
         own(self.folder)
-        for name in ("run", "lib", "log/libvirt/qemu", "cache", "state"):
+        for name in ("run/lock", "lib", "log/libvirt/qemu", "cache", "state"):
             (self.folder / name).mkdir(parents=True)
-        shutil.copytree("/etc/libvirt", self.folder / "etc", symlinks=True)
+        shutil.copytree("/etc/libvirt", self.folder / "etc", symlinks=True, ignore=shutil.ignore_patterns("qemu"))  # not the machine's VMs and networks
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
-        with (self.folder / "holder.log").open("wb") as log:
-            self._holder = subprocess.Popen([*_NEW_NAMESPACES, "bash", "-c", INIT, "init", str(self.folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        orders_file(self.folder).write_bytes(msgspec.json.encode(self._orders()))
+        argv = [*_WITH_US, *NEW_NAMESPACES, sys.executable, "-P", "-m", "houyi.local.lab.first", str(self.folder)]
+        environment = {**os.environ, "PYTHONPATH": str(TREE / "src")}
+        with log_file(self.folder).open("wb") as log:
+            self._holder = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            self._wait((self.folder / "ready").exists, "the namespaces")
+            self._wait(ready_file(self.folder).exists, "the namespaces")
             (self.init_pid,) = _children(self._holder.pid)
             if daemons:
                 self.start_daemon("virtlogd", self.folder / "run/libvirt/virtlogd-sock")
@@ -70,6 +59,13 @@ class PrivateHost:
         except BaseException:
             self.close()
             raise
+
+    def _orders(self) -> Orders:
+        folders = {"run": "/run", "lib": "/var/lib/libvirt", "log": "/var/log", "cache": "/var/cache", "etc": "/etc/libvirt"}
+        binds = [Bind(str(self.folder / name), seen_at) for name, seen_at in folders.items()]
+        if own_kvm(self.folder):
+            binds.append(Bind(str(self.folder / "kvm"), "/dev/kvm"))
+        return Orders(hostname=gethostname(), binds=tuple(binds))
 
     @property
     def socket(self) -> Path:
@@ -92,9 +88,7 @@ class PrivateHost:
         socket.unlink(missing_ok=True)
         log = (self.folder / f"{name}.log").open("ab")
         with log:
-            self._daemons[name] = subprocess.Popen(
-                ["nsenter", "--target", str(self.init_pid), "--net", "--mount", "--pid", f"/usr/sbin/{name}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            self._daemons[name] = subprocess.Popen(inside(self.init_pid, f"/usr/sbin/{name}"), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._wait(lambda: socket.exists() or self._died(name), name)
 
     def _died(self, name: str) -> bool:
@@ -114,8 +108,7 @@ class PrivateHost:
 
     def inside(self, *argv: str, check: bool = True) -> str:
         """Run a program in the host's namespaces; its output."""
-        full = ["nsenter", "--target", str(self.init_pid), "--net", "--mount", "--pid", *argv]
-        done = subprocess.run(full, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(inside(self.init_pid, *argv), capture_output=True, text=True, timeout=60, check=False)
         if check and done.returncode != 0:
             raise RuntimeError(f"{argv}: {done.stderr}")
         return done.stdout
@@ -149,7 +142,7 @@ class PrivateHost:
             if time.monotonic() > end:
                 raise TimeoutError(f"{what} of the private host did not come up")
             if self._holder.poll() is not None:
-                raise RuntimeError(f"the namespaces could not be made: {(self.folder / 'holder.log').read_text()}")
+                raise RuntimeError(f"the namespaces could not be made: {log_file(self.folder).read_text()}")
             time.sleep(0.02)
 
     def close(self) -> None:

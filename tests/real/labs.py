@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from house.tree import ROOT
-from real.hosts import _birth
+from leftovers import birth, own, remove_leftovers
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Lab:
         self.name = name
         self.room = ROOM / f"{PREFIX}{os.getpid()}-{next(_numbers)}"
         self.room.mkdir()
-        (self.room / "owner").write_text(f"{os.getpid()} {_birth(os.getpid())}")
+        own(self.room)
         self.labs = self.room / "labs"
         self.folder = self.labs / name
         self.environment = {
@@ -122,7 +122,7 @@ class Lab:
         found = {self.first_pid()}
         while grown := {pid for pid, parent in parents.items() if parent in found} - found:
             found |= grown
-        return {pid: _birth(pid) for pid in found}
+        return {pid: birth(pid) for pid in found}
 
     def namespaces(self) -> set[str]:
         """All that its processes live in, without the machine's."""
@@ -143,21 +143,15 @@ class Lab:
         shutil.rmtree(self.room, ignore_errors=True)
 
 
-def remove_leftovers() -> None:
-    for room in ROOM.glob(f"{PREFIX}*"):
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            pid, birth = (room / "owner").read_text().split()
-            if _birth(int(pid)) == birth:
-                continue
-        for lab in (room / "labs").glob("*"):
-            environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOUYI_LAB_DIR": str(room / "labs"), "HOUYI_LAB": lab.name}
-            subprocess.run([sys.executable, "-P", "-m", "houyi", "lab", "down"], env=environment, check=False, timeout=60)
-        shutil.rmtree(room, ignore_errors=True)
+def _end_labs(room: Path) -> None:
+    for found in (room / "labs").glob("*"):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOUYI_LAB_DIR": str(room / "labs"), "HOUYI_LAB": found.name}
+        subprocess.run([sys.executable, "-P", "-m", "houyi", "lab", "down"], env=environment, check=False, timeout=60)
 
 
 @contextlib.contextmanager
 def lab() -> Iterator[Lab]:
-    remove_leftovers()
+    remove_leftovers(PREFIX, ROOM, _end_labs)
     made = Lab()
     try:
         yield made
@@ -179,7 +173,7 @@ def machine() -> dict[str, Any]:
 
 def alive(known: dict[int, str]) -> list[int]:
     """Which of these processes live still."""
-    return [pid for pid, birth in known.items() if birth and _birth(pid) == birth]
+    return [pid for pid, born in known.items() if born and birth(pid) == born]
 
 
 def lived_in(namespaces: set[str]) -> list[str]:

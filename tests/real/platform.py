@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from websockets.sync.client import ClientConnection, connect
 
 from house.tree import ROOT
+from houyi.local.lab.birth import inside
 from real.hosts import PrivateHost
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
@@ -53,9 +54,8 @@ class Platform:
 
     def houyi(self, *words: str, code: int | None = 0, seconds: float = 240, said: str = "") -> subprocess.CompletedProcess[str]:
         """Run the CLI on the host; `code` is the exit status that it must have (None: any), `said` its standard input."""
-        inside = ["nsenter", "--target", str(self.host.init_pid), "--net", "--mount", "--pid"]
         environment = [f"{name}={value}" for name, value in self.environment.items()]
-        argv = [*inside, "env", "-i", *environment, sys.executable, "-m", "houyi", *words]
+        argv = inside(self.host.init_pid, "env", "-i", *environment, sys.executable, "-m", "houyi", *words)
         # Files, not pipes: what goes on in the background must not hold them open.
         (self.host.folder / "in").write_text(said)
         with (self.host.folder / "in").open() as into, (self.host.folder / "out").open("w+") as out, (self.host.folder / "err").open("w+") as err:

@@ -16,7 +16,7 @@ from houyi.model.errors import Conflict, Failed
 READY_SECONDS = 30.0
 """Far more than it takes: a fraction of a second, most of it Python's own start."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_NAMESPACES = ("unshare", "--pid", "--mount", "--uts", "--propagation", "private", "--fork", "--kill-child=KILL", "--")
+NEW_NAMESPACES = ("unshare", "--pid", "--mount", "--uts", "--propagation", "private", "--fork", "--kill-child=KILL", "--")
 
 
 def clean_environment(more: Mapping[str, str]) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ async def bear(folder: Path, orders: Orders, environment: Mapping[str, str] = Ma
     for path in (born_file(folder), ready_file(folder)):
         path.unlink(missing_ok=True)
     log_file(folder).unlink(missing_ok=True)
-    argv = (*clean_environment(environment), *_NAMESPACES, sys.executable, "-P", "-m", "houyi.local.lab.first", str(folder))
+    argv = (*clean_environment(environment), *NEW_NAMESPACES, sys.executable, "-P", "-m", "houyi.local.lab.first", str(folder))
     started = start(argv, log=log_file(folder))
     ended = False
 

@@ -59,7 +59,7 @@ class LabHost:
         self.power, self.problem = "starting", ""
         try:
             await asyncio.to_thread(furnish, self._lab, record, self.record)
-            kvm = await asyncio.to_thread(_own_kvm, self._folder.path)
+            kvm = await asyncio.to_thread(own_kvm, self._folder.path)
             first = await bear(self._folder.path, orders(self._lab, self.record, kvm))
             known = born(self._folder.path)
             if known is None:
@@ -108,7 +108,7 @@ class LabHost:
         await Supervisor(programs(self._lab, self.record, pid), pids, logs).run()
 
 
-def _own_kvm(folder: Path) -> bool:
+def own_kvm(folder: Path) -> bool:
     """Where QEMU's user may not open the machine's /dev/kvm, a host gets a node that he may: the machine's stays as it is."""
     if not closed_to_qemu():
         return False
