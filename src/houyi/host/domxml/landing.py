@@ -73,9 +73,11 @@ def _parts(mine: Element, its: Element | None, tags: tuple[str, ...]) -> None:
 
 
 def _graphics(mine: Element, its: Element | None) -> None:
+    """Where it listens is wholly the destination's: libvirt writes the same in two ways, of which a migratable domain has only the older."""
     if its is None:
         return
-    _parts(mine, its, ("listen",))
-    listen = its.find("listen")
-    if "socket" in mine.attrib and listen is not None:
-        mine.set("socket", listen.get("socket", ""))
+    for old in mine.findall("listen"):
+        mine.remove(old)
+    for name in ("socket", "listen", "port", "autoport", "websocket"):
+        mine.attrib.pop(name, None)
+    mine.extend(copy.deepcopy(listen) for listen in its.findall("listen"))
