@@ -271,3 +271,18 @@ def test_may_come(name: str) -> None:
 @pytest.mark.parametrize("name", OBJECTIONABLE)
 def test_must_not_come(name: str) -> None:
     assert objection(OBJECTIONABLE[name], DOMAIN) != ""
+
+
+@pytest.mark.parametrize(
+    ("display", "comes"),
+    [
+        ('<graphics type="vnc"><listen type="socket" socket="/run/x.vnc"/></graphics>', True),
+        ('<graphics type="vnc" socket="/run/x.vnc"/>', True),  # a migratable domain has it so
+        ('<graphics type="vnc" socket="/run/y.vnc"/>', False),
+        ('<graphics type="vnc" listen="0.0.0.0" autoport="yes"/>', False),
+    ],
+)
+def test_a_display_listens_where_it_was_promised(display: str, comes: bool) -> None:
+    plain = changed(DOMAIN[DOMAIN.index("<graphics") : DOMAIN.index("</graphics>") + 11], "") if "<graphics" in DOMAIN else DOMAIN
+    promised = plain.replace("</devices>", '<graphics type="vnc"><listen type="socket" socket="/run/x.vnc"/></graphics></devices>')
+    assert (objection(plain.replace("</devices>", f"{display}</devices>"), promised) == "") is comes

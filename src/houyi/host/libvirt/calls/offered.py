@@ -98,4 +98,6 @@ def _holds(domain: ET.Element) -> Iterator[str]:
         for tie in ties:
             kept = [f"{key}={value}" for key, value in sorted(tie.attrib.items()) if key not in _NOISE]
             words.append(f"{tie.tag}({' '.join([*kept, (tie.text or '').strip()]).strip()})")
+        if device.tag == "graphics" and device.find("listen") is None and "socket" in device.attrib:
+            words.append(f"listen(socket={device.get('socket')} type=socket)")  # as libvirt writes it in a migratable domain
         yield " ".join(words)
