@@ -15,6 +15,7 @@ from houyi.agent.metrics import serve_metrics
 from houyi.agent.moves import MoveParts, Moves
 from houyi.agent.net_door import NetDoor
 from houyi.agent.reports import Reports
+from houyi.agent.sampling import Sampler
 from houyi.agent.steps import Steps
 from houyi.base.clock import Clock
 from houyi.base.config import Settings
@@ -75,6 +76,7 @@ async def run_agent(
     async with serve_metrics(counts.registry, settings.agent.metrics_host, settings.agent.metrics_port), asyncio.TaskGroup() as tasks:
         tasks.create_task(loop.run(), name="loop")
         tasks.create_task(link.run(loop, facts), name="link")
+        tasks.create_task(Sampler(ports.mover.dirty_rate, ledger, reports, clock).run(), name="sampler")
 
 
 async def _facts(ports: Ports, clock: Clock) -> HostFacts:

@@ -195,9 +195,8 @@ class Link:
             vms, gone, happenings = self._reports.take(everything=everything)
             self._serial += 1
             self._counts.set_states(dict(states(self._reports.vms.values())))
-            report = Report(
-                serial=self._serial, load=load, vms=vms, gone=gone, complete=everything, events=happenings, moves=tuple(self._reports.moves.values())
-            )
+            moves, samples = tuple(self._reports.moves.values()), self._reports.take_samples()
+            report = Report(serial=self._serial, load=load, vms=vms, gone=gone, complete=everything, events=happenings, moves=moves, samples=samples)
             try:
                 await self._send(connection, report)
             except BaseException:

@@ -7,12 +7,14 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from houyi.model.ids import MigrationId, VmId
-from houyi.model.migration import ObservedMove
+from houyi.model.migration import GuestSample, ObservedMove
 from houyi.model.vm import ObservedVm
 from houyi.wire.agents import Happening
 
 HAPPENINGS_MAX = 1000
 """Kept while the server is away; older ones are dropped, since the state itself is always told."""
+SAMPLES_MAX = 1000
+"""As above."""
 
 
 class Reports:
@@ -24,6 +26,7 @@ class Reports:
         self._gone: set[VmId] = set()
         self._happenings: deque[Happening] = deque(maxlen=HAPPENINGS_MAX)
         self._moves: dict[MigrationId, ObservedMove] = {}
+        self._samples: deque[GuestSample] = deque(maxlen=SAMPLES_MAX)
         self.news = asyncio.Event()
 
     @property
@@ -67,6 +70,16 @@ class Reports:
     def happened(self, happening: Happening) -> None:
         self._happenings.append(happening)
         self.news.set()
+
+    def sampled(self, sample: GuestSample) -> None:
+        """It goes with the next report, which it does not hasten."""
+        self._samples.append(sample)
+
+    def take_samples(self) -> tuple[GuestSample, ...]:
+        """Since the last time. Those of a report that cannot be sent are lost, which is no harm."""
+        samples = tuple(self._samples)
+        self._samples.clear()
+        return samples
 
     def take(self, *, everything: bool) -> tuple[tuple[ObservedVm, ...], tuple[VmId, ...], tuple[Happening, ...]]:
         """What to send now; it counts as told (a link that breaks is followed by a complete report)."""
