@@ -26,7 +26,7 @@ from houyi.control.images import open_image
 from houyi.control.intake.image import receive
 from houyi.control.reconcilers.all import RECONCILERS
 from houyi.control.reconcilers.runner import run_forever
-from houyi.host.sim import SimHost
+from houyi.host.sim import SimHost, SimNet
 from houyi.model.errors import Failed, HouyiError, Unavailable
 from houyi.model.ids import HostId, ImageId, VmId
 from houyi.model.image import ImageSpec
@@ -39,6 +39,7 @@ from houyi.store.views.operation import list_operations
 from houyi.store.views.page import EVERYTHING
 from houyi.store.views.project import get_project
 from houyi.store.views.vm import all_vms
+from sim.between import SimDoor
 from sim.virtual import VirtualClock
 from sim.whole import CONTENT
 from sim.wires import Wire
@@ -60,6 +61,8 @@ class World:
     seed: int
     folder: Path
     clock: VirtualClock = field(default_factory=VirtualClock)
+    make_door: Callable[[SimNet, str], SimDoor] = SimDoor
+    hosts: int = HOSTS
     acts: list[str] = field(default_factory=list)
     """What happened, with times: the story of a seed, to read when it fails."""
 
@@ -69,6 +72,7 @@ class World:
         server = ServerSettings(lease_seconds=15.0, reconcile_seconds=2.0)
         self.settings = Settings(state_dir=self.folder / "server", server=server)
         self.machines: dict[str, Machine] = {}
+        self.net = SimNet()
         self.asked: Counter[tuple[str, str]] = Counter()
         self.up = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -77,7 +81,7 @@ class World:
         await self.start_server()
         project = await self.control.store.read(lambda c: get_project(c, "default"))
         self.ctx = Context(actor="token:test", project_id=project.id, role=Role.ADMIN)
-        for number in range(HOSTS):
+        for number in range(self.hosts):
             machine = self.machines[f"host-{number}"] = Machine(self, f"host-{number}")
             await machine.join()
             machine.start()
@@ -139,6 +143,8 @@ class Machine:
         self.world, self.name = world, name
         self.settings = Settings(state_dir=world.folder / name, agent=AgentSettings(metrics_port=0))
         self.sim = SimHost(world.clock, boot_seconds=2.0, shutdown_seconds=1.0)
+        self.sim.join(world.net, name)
+        self.door: SimDoor | None = None
         self.boots = 0
         self.counts = Counts()
         """They outlive the agent here, so that what it counted is seen."""
@@ -156,7 +162,9 @@ class Machine:
 
     def start(self) -> None:
         self.sim.facts = replace(self.sim.facts, hostname=self.name, boot_id=f"{self.name}-boot-{self.boots}")
-        self._task = asyncio.create_task(run_agent(self.settings, self.sim.ports(), self.world.clock, self.world.ids, self._dial, self.counts))
+        world, self.door = self.world, self.world.make_door(self.world.net, self.name)
+        agent = run_agent(self.settings, self.sim.ports(), world.clock, world.ids, self._dial, self.counts, self.door)
+        self._task = asyncio.create_task(agent)
 
     @property
     def alive(self) -> bool:
@@ -170,6 +178,8 @@ class Machine:
                 task.result()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        if self.door is not None:
+            self.door.close()
         self.cut()
 
     async def reboot(self) -> None:

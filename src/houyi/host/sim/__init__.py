@@ -10,15 +10,23 @@ It passes the contract suite of the real machine (tests/contract). Nothing here 
 """
 
 from houyi.host.port import Ports
-from houyi.host.sim.moves import SimMover, SimPassages
+from houyi.host.sim.mover import SimMover, SimPassages
+from houyi.host.sim.net import SimNet
 from houyi.host.sim.ports import SimConsoles, SimDisks, SimGuests, SimMachine, SimNetworks, SimProbe
 from houyi.host.sim.state import SimState, sim_facts
 
-__all__ = ["SimHost", "sim_facts"]
+__all__ = ["SimHost", "SimNet", "sim_facts"]
 
 
 class SimHost(SimState):
     """One simulated machine: its state, its faults, its ports."""
+
+    net: SimNet | None = None
+
+    def join(self, net: SimNet, address: str) -> None:
+        """Be reached by other simulated machines, at `address`."""
+        self.net, self.address = net, address
+        net.machines[address] = self
 
     def ports(self) -> Ports:
         return Ports(
@@ -28,7 +36,7 @@ class SimHost(SimState):
             networks=SimNetworks(self),
             consoles=SimConsoles(self),
             probe=SimProbe(self),
-            mover=SimMover(self),
+            mover=SimMover(self, self.net),
             passages=SimPassages(),
             files=self.files,
             close=self.close,

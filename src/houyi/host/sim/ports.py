@@ -10,6 +10,7 @@ from houyi.model.errors import Conflict, Failed, Invalid, Unavailable
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
+from houyi.model.migration import Presence
 from houyi.model.network import DesiredNetwork, NetworkKind
 from houyi.model.vm import DesiredVm, GuestAgent, StateReason, VmState
 
@@ -78,6 +79,10 @@ class SimMachine:
 
     async def resume(self, vm_id: VmId) -> None:
         self._sim.enter("resume", vm_id)
+        domain = self._running(vm_id)
+        if domain.move not in (None, Presence.HALTED):
+            raise Failed("libvirt_failed", "the domain is being moved")
+        domain.move = None
         self._move(vm_id, VmState.PAUSED, VmState.RUNNING)
 
     def _move(self, vm_id: VmId, old: VmState, new: VmState) -> None:

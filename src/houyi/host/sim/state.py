@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from houyi.base.clock import Clock
 from houyi.host.port import MachineEvent
@@ -12,8 +13,12 @@ from houyi.model.errors import HouyiError, Unavailable
 from houyi.model.host import Accelerator, AcceleratorProbe, HostFacts
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
+from houyi.model.migration import Presence
 from houyi.model.network import DesiredNetwork
 from houyi.model.vm import DesiredVm, StateReason, VmState
+
+if TYPE_CHECKING:
+    from houyi.host.sim.job import SimJob
 
 ON = frozenset({VmState.RUNNING, VmState.PAUSED})
 LOG_BYTES = 1 << 20
@@ -34,6 +39,21 @@ class SimDomain:
     """Counts starts, so that what was planned for an earlier run of the guest does not hit a later one."""
     log: bytearray = field(default_factory=bytearray)
     viewers: list["asyncio.Queue[bytes]"] = field(default_factory=list)
+    move: Presence | None = None
+    """What a move makes of it; None: nothing."""
+    dirty_mib_s: float = 10.0
+    """How fast the guest writes to its memory."""
+    write_set_mib: float = 32.0
+    """Of memory that it writes to over and over."""
+    transient: bool = False
+    """It is arriving: libvirt has not finished the move, and forgets it with its process."""
+    missing_mib: float = 0.0
+    """At the destination, in post-copy: memory that is still at the source."""
+
+    @property
+    def executes(self) -> bool:
+        """Whether a guest's CPUs run in it. What a move has halted, or has not yet been told to run, is paused."""
+        return self.state is VmState.RUNNING
 
     def say(self, data: bytes) -> None:
         self.log += data
@@ -62,7 +82,11 @@ class SimState:
         """Bridges that exist on the machine, for networks of kind BRIDGE."""
         self.deaf: set[VmId] = set()
         """Guests that ignore the power button."""
+        self.move_credentials: tuple[str, str, str] | None = None
+        """(CA, certificate, key) that QEMU would show in moves."""
         self.disk_full = False
+        self.memory_full = False
+        """No room for a guest that is to come."""
         self.connected = True
         self.calls: list[tuple[str, str]] = []
         """Every call of a port that acts, with the id it was about: for assertions."""
@@ -71,6 +95,11 @@ class SimState:
         self._events: asyncio.Queue[MachineEvent] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self.files = files
+        self.address = ""
+        """In the network of simulated machines."""
+        self.boots = 0
+        self.jobs: dict[VmId, SimJob] = {}
+        """The newest move of each VM from here; it outlives agents."""
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -91,11 +120,11 @@ class SimState:
 
     def guest_shutdown(self, vm_id: VmId) -> None:
         """The guest powers itself off."""
-        self._end(vm_id, VmState.STOPPED, StateReason.GUEST_SHUTDOWN, "guest_shutdown")
+        self.end(vm_id, VmState.STOPPED, StateReason.GUEST_SHUTDOWN, "guest_shutdown")
 
     def orderly_off(self, vm_id: VmId) -> None:
         """The guest has followed the power button."""
-        self._end(vm_id, VmState.STOPPED, StateReason.REQUESTED, "")
+        self.end(vm_id, VmState.STOPPED, StateReason.REQUESTED, "")
 
     def guest_reboot(self, vm_id: VmId) -> None:
         self.boot_again(vm_id, "guest_reboot")
@@ -108,10 +137,10 @@ class SimState:
         self.emit(MachineEvent(vm_id=vm_id, kind=kind))
 
     def guest_panic(self, vm_id: VmId) -> None:
-        self._end(vm_id, VmState.CRASHED, StateReason.GUEST_PANIC, "guest_panic")
+        self.end(vm_id, VmState.CRASHED, StateReason.GUEST_PANIC, "guest_panic")
 
     def kill_qemu(self, vm_id: VmId) -> None:
-        self._end(vm_id, VmState.CRASHED, StateReason.QEMU_DIED, "qemu_died")
+        self.end(vm_id, VmState.CRASHED, StateReason.QEMU_DIED, "qemu_died")
 
     def io_error(self, vm_id: VmId) -> None:
         """The guest is stopped by an I/O error of its disk, until it is resumed."""
@@ -121,11 +150,13 @@ class SimState:
 
     def external_destroy(self, vm_id: VmId) -> None:
         """Somebody powers the domain off behind our back."""
-        self._end(vm_id, VmState.STOPPED, StateReason.EXTERNAL, "")
+        self.end(vm_id, VmState.STOPPED, StateReason.EXTERNAL, "")
 
     def power_cut(self) -> None:
+        self.boots += 1
+        self.domains = {vm_id: domain for vm_id, domain in self.domains.items() if not domain.transient}
         for domain in self.domains.values():
-            domain.state, domain.reason, domain.started_at = VmState.STOPPED, StateReason.NONE, 0.0
+            domain.state, domain.reason, domain.started_at, domain.move = VmState.STOPPED, StateReason.NONE, 0.0, None
             domain.run += 1
 
     def emit(self, event: MachineEvent) -> None:
@@ -147,7 +178,11 @@ class SimState:
             await self.clock.sleep(seconds)
             act()
 
-        task = asyncio.get_running_loop().create_task(wait())
+        self.work(wait())
+
+    def work(self, work: Coroutine[Any, Any, None]) -> None:
+        """What the machine does by itself, until it ends or the machine is closed."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -160,19 +195,27 @@ class SimState:
         domain = self.domains.get(vm_id)
         return domain is not None and domain.state is VmState.RUNNING and self.clock.now() >= domain.booted_at
 
-    def _end(self, vm_id: VmId, state: VmState, reason: StateReason, kind: str) -> None:
+    def end(self, vm_id: VmId, state: VmState, reason: StateReason, kind: str) -> None:
         domain = self.domains[vm_id]
-        domain.state, domain.reason, domain.started_at = state, reason, 0.0
+        domain.state, domain.reason, domain.started_at, domain.move = state, reason, 0.0, None
         domain.run += 1
         for viewer in domain.viewers:
             viewer.put_nowait(b"")
         domain.viewers.clear()
         self.emit(MachineEvent(vm_id=vm_id, kind=kind))
 
+    def forget_domain(self, vm_id: VmId, domain: SimDomain) -> None:
+        """This very domain, with its guest, if it is still there."""
+        if self.domains.get(vm_id) is domain:
+            if domain.state in ON:
+                self.end(vm_id, VmState.STOPPED, StateReason.REQUESTED, "")
+            del self.domains[vm_id]
+            self.emit(MachineEvent(vm_id=vm_id, kind=""))
+
     def destroy(self, vm_id: VmId) -> None:
         domain = self.domains.get(vm_id)
         if domain and (domain.state in ON or domain.state is VmState.CRASHED):
-            self._end(vm_id, VmState.STOPPED, StateReason.REQUESTED, "")
+            self.end(vm_id, VmState.STOPPED, StateReason.REQUESTED, "")
 
 
 def sim_facts(hostname: str = "sim", *, cpus: int = 16, memory_mib: int = 65536, disk_gib: int = 1000) -> HostFacts:

@@ -1,0 +1,100 @@
+"""The agents' door between simulated machines: what passes through it passes through `SimNet`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from houyi.agent.door import Admission, Way
+from houyi.host.sim.net import LATENCY_SECONDS, Link, SimNet, SimRoad
+from houyi.model.errors import Forbidden, HouyiError, Unavailable
+from houyi.model.ids import HostId, MigrationId
+from houyi.model.migration import Landing
+
+GO_SECONDS = 20.0
+"""As the real door waits for the answer."""
+
+
+class SimDoor:
+    """One agent's; `close()` when the agent dies."""
+
+    def __init__(self, net: SimNet, address: str) -> None:
+        self.net, self.address = net, address
+        self._admitted: dict[MigrationId, Admission] = {}
+        self._going: dict[MigrationId, set[asyncio.Task[None]]] = {}
+
+    def close(self) -> None:
+        for move in list(self._admitted):
+            self._shut(move)
+
+    async def admit(self, admission: Admission) -> tuple[str, int]:
+        self._admitted[admission.move] = admission
+        self.net.open_door(self.address, admission.move, self)
+        return self.address, 1
+
+    async def shut(self, move: MigrationId) -> None:
+        tasks = self._shut(move)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _shut(self, move: MigrationId) -> set[asyncio.Task[None]]:
+        if self._admitted.pop(move, None) is not None:
+            self.net.shut_door(self.address, move)
+        tasks = self._going.pop(move, set())
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    @asynccontextmanager
+    async def way(self, move: MigrationId, peer: HostId, landing: Landing) -> AsyncIterator[Way]:
+        way = Way(Path(f"/sim/{self.address}/{move}.sock"))
+        self.net.open_road(way.path, SimRoad(move, self.address, landing.address, way.arrived.set))
+        try:
+            yield way
+        finally:
+            self.net.close_road(way.path)
+
+    async def go(self, move: MigrationId, peer: HostId, landing: Landing) -> None:
+        await self._message(landing)
+        door = self.net.door(landing.address, move)
+        if not isinstance(door, SimDoor):
+            raise Forbidden("door_shut", "this door is not open for that move")
+        answer = door.enter(move)
+        try:
+            problem = await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            if answer.cancelled():
+                raise Unavailable("door_unreachable", "the door was shut meanwhile") from None
+            raise
+        await self._message(landing)
+        if problem is not None:
+            raise Forbidden(problem.code, problem.detail)
+
+    def enter(self, move: MigrationId) -> "asyncio.Future[HouyiError | None]":
+        """GO has come to us: done by our agent, whatever becomes of who said it. Cancelled: the door was shut."""
+        admission, answer = self._admitted[move], asyncio.get_running_loop().create_future()
+
+        async def work() -> None:
+            try:
+                await admission.go()
+            except HouyiError as error:
+                answer.set_result(error)
+            except BaseException:
+                answer.cancel()
+                raise
+            else:
+                answer.set_result(None)
+
+        task = asyncio.create_task(work())
+        going = self._going.setdefault(move, set())
+        going.add(task)
+        task.add_done_callback(going.discard)
+        return answer
+
+    async def _message(self, landing: Landing) -> None:
+        await asyncio.sleep(LATENCY_SECONDS)
+        waited = 0.0
+        while self.net.link(self.address, landing.address) is Link.SILENT and waited < GO_SECONDS:
+            await asyncio.sleep(0.1)
+            waited += 0.1
+        if self.net.link(self.address, landing.address) is not Link.UP:
+            raise Unavailable("door_unreachable", "the door does not answer")
