@@ -14,7 +14,8 @@ from houyi.cli.quantities import show_mib
 from houyi.cli.session import MemoryMib, noun
 from houyi.local.lab.layout import LabFolder
 from houyi.local.lab.words import Ask, LabStatus, Verb
-from houyi.sdk.credentials import LAB_VARIABLE
+from houyi.model.errors import Unauthenticated
+from houyi.sdk.credentials import LAB_VARIABLE, find_login
 
 app: App = noun("lab", "A small data centre of real hosts on this machine, made of namespaces: to try a cluster, and to test one.")
 
@@ -51,8 +52,15 @@ def up(
     if options.output is not Format.TABLE:
         write_data(msgspec.to_builtins(found), options.output)
         return
-    note(f"the lab is up: API {found.url}; `houyi host list` and all other commands reach it while nothing else answers on this machine,")
-    note(f"and with {LAB_VARIABLE}={found.name} in any case; `houyi lab down` removes it")
+    note(f"the lab is up: API {found.url}; {_reached(found)}; `houyi lab down` removes it")
+
+
+def _reached(found: LabStatus) -> str:
+    try:
+        plainly = find_login().url == found.url
+    except Unauthenticated:  # there are others
+        plainly = False
+    return "all commands reach it: `houyi host list`" if plainly else f"set {LAB_VARIABLE}={found.name}, and all commands reach it"
 
 
 @app.command
