@@ -16,7 +16,7 @@ from houyi.model.token import Token
 from houyi.store.views.project import get_project
 from houyi.store.views.token import find_token
 
-REMEMBERED_SECONDS = 2.0
+REMEMBERED_SECONDS = 1.0
 """Saves a read a request (a third of a short one's cost); also how long another server may go on with a token that was revoked here."""
 REMEMBERED_MAX = 10_000
 """Bounds the memory; beyond it all are forgotten and read again."""

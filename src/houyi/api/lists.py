@@ -14,7 +14,7 @@ from houyi.api.caller import Caller
 from houyi.api.desk import Desk
 from houyi.model.errors import HouyiError, Invalid
 from houyi.model.ids import ProjectId
-from houyi.store.store import View
+from houyi.store.reads import View
 from houyi.store.views.names import Named
 from houyi.store.views.news import News
 from houyi.store.views.page import Ask, Page

@@ -15,9 +15,10 @@ from houyi.model.ids import EventId, OperationId, ProjectId
 from houyi.model.operation import ENDED, Operation, OperationState
 from houyi.model.token import Role
 from houyi.store.mutation import Mutation, Precondition, Versioned, expect
+from houyi.store.reads import View
 from houyi.store.rows.event import insert_event
 from houyi.store.rows.idempotency import remember
-from houyi.store.store import Store, View
+from houyi.store.store import Store
 
 T = TypeVar("T")
 

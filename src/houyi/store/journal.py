@@ -1,49 +1,41 @@
 """The journal of operations: what takes time, and how far it has come."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 
 from houyi.model.errors import Conflict, NotFound
 from houyi.model.operation import ENDED, NEXT, Operation
 from houyi.store import tables
 from houyi.store.docs import dump, load
-from houyi.store.mutation import Mutation
+from houyi.store.mutation import Act, Look, Mutation, Row, Rows
 
 
 def insert_operation(operation: Operation) -> Mutation:
-    def write(connection: Connection, revision: int) -> None:
-        connection.execute(
-            insert(tables.operation).values(
-                id=operation.id,
-                project_id=operation.project_id,
-                target_kind=operation.target_kind,
-                target_id=operation.target_id,
-                ended=operation.state in ENDED,
-                doc=dump(operation),
-                created_at=operation.created_at,
-                revision=revision,
-            )
-        )
-
-    return Mutation("operation", operation.id, operation.project_id, write)
+    values = {"project_id": operation.project_id, "target_kind": operation.target_kind, "target_id": operation.target_id, "created_at": operation.created_at}
+    row = Row(Act.INSERT, tables.operation, (operation.id,), lambda revision: {**values, **_moved(operation, revision)})
+    return Mutation("operation", operation.id, operation.project_id, Rows([row]))
 
 
 def move_operation(operation: Operation) -> Mutation:
     """Put it into its new state. :raise Conflict: `operation_ended`: it had ended already. :raise NotFound: `operation_not_found`."""
 
-    def write(connection: Connection, revision: int) -> None:
-        doc = connection.execute(select(tables.operation.c.doc).where(tables.operation.c.id == operation.id)).scalar_one_or_none()
-        if doc is None:
+    def check(row: Mapping[str, Any] | None) -> None:
+        if row is None:
             raise NotFound("operation_not_found", f"there is no operation {operation.id}")
-        before = load(doc, Operation).state
+        before = load(row["doc"], Operation).state
         if before in ENDED or (operation.state != before and operation.state not in NEXT[before]):
             raise Conflict("operation_ended", f"operation {operation.id} is {before.value} already")
-        values = {"ended": operation.state in ENDED, "doc": dump(operation), "revision": revision}
-        connection.execute(update(tables.operation).where(tables.operation.c.id == operation.id).values(**values))
 
-    return Mutation("operation", operation.id, operation.project_id, write)
+    key = (operation.id,)
+    row = Row(Act.UPDATE, tables.operation, key, lambda revision: _moved(operation, revision))
+    return Mutation("operation", operation.id, operation.project_id, Rows([row], [Look(tables.operation, key, ("doc",), check)]))
+
+
+def _moved(operation: Operation, revision: int) -> dict[str, Any]:
+    return {"ended": operation.state in ENDED, "doc": dump(operation), "revision": revision}
 
 
 def open_operations(connection: Connection, target_kind: str | None = None, target_id: str | None = None) -> Sequence[Operation]:

@@ -31,9 +31,10 @@ from houyi.model.project import Project
 from houyi.model.token import Role
 from houyi.store.journal import insert_operation
 from houyi.store.mutation import Mutation, Precondition
+from houyi.store.reads import View
 from houyi.store.rows.image import insert_image, mark_image_deleted, set_image_status
 from houyi.store.rows.project import insert_project
-from houyi.store.store import Store, View
+from houyi.store.store import Store
 from houyi.store.views.image import all_image_ids, get_image
 from houyi.store.views.operation import get_operation
 

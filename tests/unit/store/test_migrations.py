@@ -11,7 +11,8 @@ from sqlalchemy import Connection, text
 
 from houyi.model.errors import Unavailable
 from houyi.store import tables
-from houyi.store.store import MIGRATION_LOCK, Store, newest_revision
+from houyi.store.database import MIGRATION_LOCK
+from houyi.store.store import Store, newest_revision
 from postgres import Postgres
 from stores import ENGINES
 

@@ -16,6 +16,7 @@ from houyi.api.v1.placement import looks
 from houyi.control.commands.vm import VmChanges, delete_vm, pause_vm, reboot_vm, reset_vm, resume_vm, start_vm, stop_vm, update_vm_desired
 from houyi.control.commands.vm_create import NicAsk, VmAsk, create_vm, rehearse_vm
 from houyi.control.control import Context, Control
+from houyi.model.names import is_id
 from houyi.model.operation import Operation as ModelOperation
 from houyi.model.vm import EffectiveState
 from houyi.planning.placement.filters import amounts
@@ -121,6 +122,8 @@ async def _found(desk: Desk, asking: Caller, reference: str) -> Vm:
 async def _id(desk: Desk, asking: Caller, reference: str) -> str:
     """Commands get ids: what an administrator calls by name is looked up in one project only."""
     scope = asking.scope_of(reference)
+    if is_id(reference) and scope == asking.context.scope:
+        return reference  # the command itself looks there
     return (await desk.control.store.read(lambda c: get_vm(c, reference, scope))).desired.id
 
 
@@ -129,7 +132,8 @@ async def update(desk: AtDesk, asking: Asking, vm: Reference, body: VmUpdate, if
     """Change a VM."""
     changes = VmChanges(**{name: getattr(body, name) for name in VmUpdate.model_fields})
     changed = await update_vm_desired(desk.control, asking.context, await _id(desk, asking, vm), changes, expected=expected(if_match))
-    return shown(await _found(desk, asking, changed.desired.id))
+    names = await desk.control.store.read(lambda c: names_of(c, ids_in_vm(changed)))
+    return shown(show_vm(changed, names))
 
 
 @router.delete("/{vm}", status_code=202, response_model=Operation)

@@ -1,5 +1,7 @@
 """What may be asked of SSH keys."""
 
+from dataclasses import replace
+
 from houyi.control.control import Context, Control, as_expected, new_event, remembered
 from houyi.control.ssh_public_key import parse_public_key
 from houyi.model.ids import SshKeyId
@@ -23,8 +25,8 @@ async def create_ssh_key(control: Control, ctx: Context, name: str, public_key: 
         revision=control.store.revision,
     )
     event = new_event(control, ctx, "ssh_key.create", key.id, name, parsed.fingerprint, project_id=ctx.project_id)
-    await control.store.apply([insert_ssh_key(key), event, *remembered(control, ctx, key)])
-    return await control.store.read(lambda c: get_ssh_key(c, key.id, ctx.project_id))
+    revision = await control.store.apply([insert_ssh_key(key), event, *remembered(control, ctx, key)])
+    return replace(key, revision=revision)
 
 
 async def delete_ssh_key(control: Control, ctx: Context, reference: str, *, expected: int | None = None) -> None:

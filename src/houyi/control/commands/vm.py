@@ -121,8 +121,8 @@ async def update_vm_desired(control: Control, ctx: Context, reference: str, chan
             host_id = vm.host_id
             host = await control.store.read(lambda c: get_host(c, host_id))
             mutations.append(grow_claim(desired, host.id, amounts_of(desired), host_limits(host, control.settings.server)))
-        await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
-        return await control.store.read(lambda c: get_vm(c, vm.desired.id, ctx.scope))
+        revision = await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
+        return replace(vm, desired=desired, protected=protected, revision=revision)
 
     return await again(attempt, codes=() if expected is not None else ("revision_mismatch",))
 

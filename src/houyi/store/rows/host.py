@@ -1,6 +1,7 @@
 """Mutations of hosts: who they are (commands) and what they report (intake)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -10,20 +11,18 @@ from houyi.model.ids import HostId
 from houyi.model.resources import Amounts
 from houyi.store import tables
 from houyi.store.docs import dump
-from houyi.store.mutation import Mutation, Op, Precondition
-from houyi.store.rows.write import drop, put
+from houyi.store.mutation import Act, Look, Mutation, Op, Precondition, Row, Rows
+from houyi.store.rows.write import drop
 
 
 def expect_report(host_id: HostId, instance: str, serial: int) -> Precondition:
     """The report is newer than what was written down. :raise Stale: `report_old`: it is not, or its agent has been replaced, or the host removed."""
 
-    def check(connection: Connection) -> None:
-        seen = tables.host_observed
-        known = connection.execute(select(seen.c.instance, seen.c.serial).where(seen.c.host_id == host_id)).first()
-        if known is None or known.instance != instance or serial <= known.serial:
+    def check(known: Mapping[str, Any] | None) -> None:
+        if known is None or known["instance"] != instance or serial <= known["serial"]:
             raise Stale("report_old", f"report {serial} of host {host_id} is older than what is known")
 
-    return check
+    return Look(tables.host_observed, (host_id,), ("instance", "serial"), check)
 
 
 def expect_silent(host_id: HostId, since: float) -> Precondition:
@@ -66,41 +65,29 @@ def delete_host(host_id: HostId) -> Mutation:
 def put_host_facts(host_id: HostId, instance: str, facts: HostFacts, capacity: Amounts, at: float) -> Mutation:
     """A host said Hello: a new instance of its agent, whose reports start at serial 0."""
 
-    def write(connection: Connection, revision: int) -> None:
-        values = {
-            "boot_id": facts.boot_id,
-            "instance": instance,
-            "serial": 0,
-            "facts": dump(facts),
-            "capacity": dump(dict(capacity)),
-            "connected": True,
-            "last_seen_at": at,
-            "revision": revision,
-        }
-        put(connection, tables.host_observed, {"host_id": host_id}, values)
-
-    return Mutation("host", host_id, None, write)
+    values = {
+        "boot_id": facts.boot_id,
+        "instance": instance,
+        "serial": 0,
+        "facts": dump(facts),
+        "capacity": dump(dict(capacity)),
+        "connected": True,
+        "last_seen_at": at,
+    }
+    row = Row(Act.PUT, tables.host_observed, (host_id,), lambda revision: {**values, "revision": revision})
+    return Mutation("host", host_id, None, Rows([row]))
 
 
 def put_host_load(host_id: HostId, serial: int, load: HostLoad, at: float) -> Mutation:
     """A heartbeat that is worth remembering."""
-
-    def write(connection: Connection, revision: int) -> None:
-        table = tables.host_observed
-        values = {"serial": serial, "load": dump(load), "connected": True, "last_seen_at": at, "revision": revision}
-        connection.execute(update(table).where(table.c.host_id == host_id).values(**values))
-
-    return Mutation("host", host_id, None, write)
+    values = {"serial": serial, "load": dump(load), "connected": True, "last_seen_at": at}
+    row = Row(Act.UPDATE, tables.host_observed, (host_id,), lambda revision: {**values, "revision": revision})
+    return Mutation("host", host_id, None, Rows([row]))
 
 
 def set_host_connected(host_id: HostId, connected: bool, at: float | None) -> Mutation:
     """:param connected: whether it was heard of within its lease. :param at: when it was last heard of; None leaves that."""
 
-    def write(connection: Connection, revision: int) -> None:
-        table = tables.host_observed
-        values: dict[str, object] = {"connected": connected, "revision": revision}
-        if at is not None:
-            values["last_seen_at"] = at
-        connection.execute(update(table).where(table.c.host_id == host_id).values(**values))
-
-    return Mutation("host", host_id, None, write)
+    values = {"connected": connected} if at is None else {"connected": connected, "last_seen_at": at}
+    row = Row(Act.UPDATE, tables.host_observed, (host_id,), lambda revision: {**values, "revision": revision})
+    return Mutation("host", host_id, None, Rows([row]))

@@ -1,5 +1,8 @@
 """Mutations of images. Desired (`image`) is written by commands, what is true (`image_status`) by the import."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import Connection, func, insert, select, update
 
 from houyi.model.errors import Conflict, NotFound
@@ -7,7 +10,7 @@ from houyi.model.ids import ImageId
 from houyi.model.image import NEXT, Image, ImageState, ImageStatus
 from houyi.store import tables
 from houyi.store.docs import dump
-from houyi.store.mutation import Mutation, Op, Precondition
+from houyi.store.mutation import Look, Mutation, Op, Precondition
 from houyi.store.rows.write import drop, put
 
 
@@ -19,12 +22,11 @@ def _audience(image: Image) -> str | None:
 def expect_image_kept(image_id: ImageId) -> Precondition:
     """It has not been deleted since it was read. :raise NotFound: `image_not_found`."""
 
-    def check(connection: Connection) -> None:
-        found = connection.execute(select(tables.image.c.deleted).where(tables.image.c.id == image_id)).first()
-        if found is None or found.deleted:
+    def check(row: Mapping[str, Any] | None) -> None:
+        if row is None or row["deleted"]:
             raise NotFound("image_not_found", "the image was deleted meanwhile: choose another")
 
-    return check
+    return Look(tables.image, (image_id,), ("deleted",), check)
 
 
 def expect_image_unused(image: Image) -> Precondition:

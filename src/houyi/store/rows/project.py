@@ -1,21 +1,18 @@
 """Mutations of projects."""
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from houyi.model.ids import ProjectId
 from houyi.model.project import Project
 from houyi.store import tables
-from houyi.store.mutation import Mutation, Op
+from houyi.store.mutation import Act, Mutation, Op, Row, Rows
 from houyi.store.rows.write import drop
 
 
 def insert_project(project: Project) -> Mutation:
     """:raise Conflict: `name_taken`."""
-
-    def write(connection: Connection, revision: int) -> None:
-        connection.execute(insert(tables.project).values(id=project.id, name=project.name, created_at=project.created_at, revision=revision))
-
-    return Mutation("project", project.id, project.id, write)
+    row = Row(Act.INSERT, tables.project, (project.id,), lambda revision: {"name": project.name, "created_at": project.created_at, "revision": revision})
+    return Mutation("project", project.id, project.id, Rows([row]))
 
 
 def delete_project(project_id: ProjectId) -> Mutation:

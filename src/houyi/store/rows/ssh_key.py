@@ -1,30 +1,18 @@
 """Mutations of SSH keys."""
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from houyi.model.ssh_key import SshKey
 from houyi.store import tables
-from houyi.store.mutation import Mutation, Op
+from houyi.store.mutation import Act, Mutation, Op, Row, Rows
 from houyi.store.rows.write import drop
 
 
 def insert_ssh_key(key: SshKey) -> Mutation:
     """:raise Conflict: `name_taken`."""
-
-    def write(connection: Connection, revision: int) -> None:
-        connection.execute(
-            insert(tables.ssh_key).values(
-                id=key.id,
-                project_id=key.project_id,
-                name=key.name,
-                public_key=key.public_key,
-                fingerprint=key.fingerprint,
-                created_at=key.created_at,
-                revision=revision,
-            )
-        )
-
-    return Mutation("ssh_key", key.id, key.project_id, write)
+    values = {"project_id": key.project_id, "name": key.name, "public_key": key.public_key, "fingerprint": key.fingerprint, "created_at": key.created_at}
+    row = Row(Act.INSERT, tables.ssh_key, (key.id,), lambda revision: {**values, "revision": revision})
+    return Mutation("ssh_key", key.id, key.project_id, Rows([row]))
 
 
 def delete_ssh_key(key: SshKey) -> Mutation:

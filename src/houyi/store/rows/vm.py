@@ -1,15 +1,18 @@
 """Mutations of VMs. Desired state (`vm`, `nic`) is written by commands and placement, observed state by intake."""
 
-from sqlalchemy import Connection, delete, insert, select, update
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, delete, select
 
 from houyi.model.errors import NotFound, Stale
 from houyi.model.ids import HostId, ProjectId, VmId
 from houyi.model.migration import GuestSample
-from houyi.model.vm import DesiredVm, ObservedVm
+from houyi.model.vm import DesiredNic, DesiredVm, ObservedVm
 from houyi.store import tables
 from houyi.store.docs import dump, load
 from houyi.store.migration_docs import Samples
-from houyi.store.mutation import Mutation, Op, Precondition
+from houyi.store.mutation import Act, Look, Mutation, Op, Precondition, Row, Rows
 from houyi.store.rows.write import drop, put
 
 SAMPLES_KEPT = 64
@@ -19,37 +22,40 @@ SAMPLES_KEPT = 64
 def expect_vm(vm_id: VmId, revision: int) -> Precondition:
     """The desired record is still at `revision`. :raise Stale: `revision_mismatch`. :raise NotFound: `vm_not_found`."""
 
-    def check(connection: Connection) -> None:
-        found = connection.execute(select(tables.vm.c.revision).where(tables.vm.c.id == vm_id)).scalar_one_or_none()
-        if found is None:
+    def check(row: Mapping[str, Any] | None) -> None:
+        if row is None:
             raise NotFound("vm_not_found", f"there is no VM {vm_id}")
-        if found != revision:
+        if row["revision"] != revision:
             raise Stale("revision_mismatch", "the VM was changed meanwhile: read it again and repeat the request")
 
-    return check
+    return Look(tables.vm, (vm_id,), ("revision",), check)
 
 
 def insert_vm(desired: DesiredVm, protected: bool, created_at: float) -> Mutation:
     """:raise Conflict: `name_taken`, `address_taken`; `in_use`: what it refers to is gone."""
+    rows = [
+        Row(
+            Act.INSERT,
+            tables.vm,
+            (desired.id,),
+            lambda revision: {**_values(desired, protected, revision), "project_id": desired.project_id, "created_at": created_at},
+        )
+    ]
+    rows += [_nic(desired.id, nic) for nic in desired.nics]
+    if desired.spec.placement_group_id is not None:
+        group = {"placement_group_id": desired.spec.placement_group_id}
+        rows.append(Row(Act.INSERT, tables.placement_group_member, (desired.id,), lambda _: group))
+    return Mutation("vm", desired.id, desired.project_id, Rows(rows))
 
-    def write(connection: Connection, revision: int) -> None:
-        values = _values(desired, protected, revision)
-        connection.execute(insert(tables.vm).values(id=desired.id, project_id=desired.project_id, created_at=created_at, **values))
-        for nic in desired.nics:
-            connection.execute(insert(tables.nic).values(mac=nic.mac, vm_id=desired.id, network_id=nic.network_id, address=nic.address or None))
-        if desired.spec.placement_group_id is not None:
-            connection.execute(insert(tables.placement_group_member).values(vm_id=desired.id, placement_group_id=desired.spec.placement_group_id))
 
-    return Mutation("vm", desired.id, desired.project_id, write)
+def _nic(vm_id: VmId, nic: DesiredNic) -> Row:
+    return Row(Act.INSERT, tables.nic, (nic.mac,), lambda _: {"vm_id": vm_id, "network_id": nic.network_id, "address": nic.address or None})
 
 
 def update_vm(desired: DesiredVm, protected: bool) -> Mutation:
     """Everything but the NICs, which a VM keeps for life. :raise Conflict: `name_taken`."""
-
-    def write(connection: Connection, revision: int) -> None:
-        connection.execute(update(tables.vm).where(tables.vm.c.id == desired.id).values(**_values(desired, protected, revision)))
-
-    return Mutation("vm", desired.id, desired.project_id, write)
+    row = Row(Act.UPDATE, tables.vm, (desired.id,), lambda revision: _values(desired, protected, revision))
+    return Mutation("vm", desired.id, desired.project_id, Rows([row]))
 
 
 def remove_vm(vm_id: VmId, project_id: ProjectId) -> Mutation:
@@ -71,13 +77,12 @@ def remove_vm(vm_id: VmId, project_id: ProjectId) -> Mutation:
 def put_observed(host_id: HostId, project_id: ProjectId, observed: ObservedVm) -> Mutation:
     """What the host says. :raise Stale: `observation_old`: its epoch is not the claim's, or the host does not hold the claim."""
 
-    def write(connection: Connection, revision: int) -> None:
-        claim = connection.execute(select(tables.claim.c.host_id, tables.claim.c.epoch).where(tables.claim.c.id == observed.id)).first()
-        if claim is None or claim.host_id != host_id or claim.epoch != observed.epoch:
+    def check(claim: Mapping[str, Any] | None) -> None:
+        if claim is None or claim["host_id"] != host_id or claim["epoch"] != observed.epoch:
             raise Stale("observation_old", f"host {host_id} reported VM {observed.id} at epoch {observed.epoch}, which it does not hold")
-        put(connection, tables.vm_observed, {"vm_id": observed.id}, {"host_id": host_id, "doc": dump(observed), "revision": revision})
 
-    return Mutation("vm", observed.id, project_id, write)
+    row = Row(Act.PUT, tables.vm_observed, (observed.id,), lambda revision: {"host_id": host_id, "doc": dump(observed), "revision": revision})
+    return Mutation("vm", observed.id, project_id, Rows([row], [Look(tables.claim, (observed.id,), ("host_id", "epoch"), check)]))
 
 
 def add_sample(sample: GuestSample, project_id: ProjectId) -> Mutation:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Generic, TypeVar
 
-from sqlalchemy import Connection, select, union_all
+from sqlalchemy import BindParameter, CompoundSelect, Connection, bindparam, select, union_all
 
 from houyi.model.ids import ProjectId
 from houyi.model.image import Image
@@ -30,11 +31,16 @@ class Named(Generic[T]):
     names: dict[str, str]
 
 
+@cache
+def _query() -> CompoundSelect[tuple[str, str]]:
+    wanted: BindParameter[list[str]] = bindparam("wanted", expanding=True)
+    return union_all(*(select(table.c.id, table.c.name).where(table.c.id.in_(wanted)) for table in _NAMED))
+
+
 def names_of(connection: Connection, ids: Iterable[str | None]) -> dict[str, str]:
     """Id to name of projects, images (deleted ones too), networks, hosts and placement groups; those of them that exist."""
     wanted = sorted({one for one in ids if one})
-    query = union_all(*(select(table.c.id, table.c.name).where(table.c.id.in_(wanted)) for table in _NAMED))
-    return {row.id: row.name for row in connection.execute(query)} if wanted else {}
+    return {row.id: row.name for row in connection.execute(_query(), {"wanted": wanted})} if wanted else {}
 
 
 def ids_in_vm(vm: Vm) -> tuple[str | None, ...]:

@@ -1,8 +1,9 @@
 """Reads of VMs: the three records joined."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
-from sqlalchemy import Connection, Row, Select, and_, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, select
 
 from houyi.model.errors import NotFound
 from houyi.model.ids import HostId, MigrationId, ProjectId, VmId
@@ -19,7 +20,9 @@ from houyi.store.views.page import Ask, Page, cut, paged
 _HOLDS = sorted(state.value for state in HOLDS)
 
 
+@cache
 def _query() -> Select[tuple[object, ...]]:
+    """Made once: to put a join together takes longer than to run it."""
     vm, claim, observed, host, course = tables.vm, tables.claim, tables.vm_observed, tables.host_observed, tables.migration_course
     held = and_(course.c.vm_id == vm.c.id, ~course.c.ended, course.c.state.in_(_HOLDS))
     return (
@@ -29,6 +32,14 @@ def _query() -> Select[tuple[object, ...]]:
         .outerjoin(host, host.c.host_id == claim.c.host_id)
         .outerjoin(course, held)
     )
+
+
+@cache
+def _query_one(by_id: bool, of_project: bool) -> Select[tuple[object, ...]]:
+    table = tables.vm
+    found = table.c.id == bindparam("reference") if by_id else and_(table.c.name == bindparam("reference"), ~table.c.deleted)
+    query = _query().where(found)
+    return (query.where(table.c.project_id == bindparam("project")) if of_project else query).order_by(table.c.created_at)
 
 
 def _vm(row: Row[tuple[object, ...]]) -> Vm:
@@ -46,11 +57,7 @@ def _vm(row: Row[tuple[object, ...]]) -> Vm:
 
 def get_vm(connection: Connection, reference: str, project_id: ProjectId | None) -> Vm:
     """By id also while it is being deleted; by name only a living one. :raise NotFound: `vm_not_found`."""
-    table = tables.vm
-    query = _query().where(table.c.id == reference) if is_id(reference) else _query().where(table.c.name == reference, ~table.c.deleted)
-    if project_id is not None:
-        query = query.where(table.c.project_id == project_id)
-    row = connection.execute(query.order_by(table.c.created_at)).first()
+    row = connection.execute(_query_one(is_id(reference), project_id is not None), {"reference": reference, "project": project_id}).first()
     if row is None:
         raise NotFound("vm_not_found", f"there is no VM {reference!r}: see `houyi vm list`")
     return _vm(row)
