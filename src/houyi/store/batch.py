@@ -17,7 +17,7 @@ from houyi.store.mutation import Look, Mutation, Precondition, Row, Rows
 from houyi.store.trouble import TROUBLE, is_callers, refusal
 
 CHANNEL = "houyi_revision"
-"""Where servers on PostgreSQL tell each other of a commit."""
+"""Where servers on PostgreSQL tell each other of a commit: its newest revision."""
 
 Outcome = int | Exception
 """The revision, or why it was refused."""
@@ -54,7 +54,7 @@ def commit(connection: Connection, batch: Sequence[Waiting], *, careful: bool = 
         connection.execute(insert(tables.change), writing.changes)
         seen = update(counter).where(counter.c.name == "revision").values(value=writing.revision)
         if connection.dialect.name == "postgresql":
-            connection.execute(seen.returning(func.pg_notify(CHANNEL, "")))
+            connection.execute(seen.returning(func.pg_notify(CHANNEL, str(writing.revision))))
         else:
             connection.execute(seen)
     return writing.outcomes

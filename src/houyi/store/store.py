@@ -179,9 +179,13 @@ class Store:
             news, self._news = self._news, asyncio.Event()
             news.set()
 
+    def _hear(self, *said: object) -> None:
+        revision = str(said[-1])
+        if revision.isdigit():
+            self._tell(int(revision))
+
     async def _listen_forever(self, url: str) -> None:
-        """Hear of other servers' writes: a notification a batch, and a look every POLL_SECONDS in case one is lost."""
-        heard = asyncio.Event()
+        """Hear of other servers' writes: a notification a batch says its revision, and a look every POLL_SECONDS finds what was lost."""
         dsn = url.replace("postgresql+asyncpg:", "postgresql:")
         connection: asyncpg.Connection[Any] | None = None
         try:
@@ -189,12 +193,9 @@ class Store:
                 try:
                     if connection is None or connection.is_closed():
                         connection = await asyncpg.connect(dsn)
-                        await connection.add_listener(CHANNEL, lambda *_: heard.set())
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(POLL_SECONDS):
-                            await heard.wait()
-                    heard.clear()
+                        await connection.add_listener(CHANNEL, self._hear)
                     self._tell(await self._database.read(newest_revision))
+                    await asyncio.sleep(POLL_SECONDS)
                 except Exception as error:
                     log.warning("store_listen_failed", error=str(error))
                     if connection is not None:

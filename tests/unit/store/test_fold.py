@@ -101,7 +101,7 @@ class _Enough(Exception):
         self.found = found
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(applies, min_size=2, max_size=12))
 async def test_together_as_one_by_one(store: Store, asked: list[tuple[list[Step], list[Step]]]) -> None:
     assert await result(store, [asked]) == await result(store, [[one] for one in asked])
