@@ -36,6 +36,8 @@ DISK_FREE_GIB = 10
 LAB_HOST_MIB = 200
 """What libvirt's daemons and the agent of one host of a lab take, measured with room to spare."""
 COMMAND_SECONDS = 10.0
+_CAP_SYS_RESOURCE = 1 << 24
+"""capabilities(7): may raise a limit that is hard."""
 
 
 class Finding(StrEnum):
@@ -157,6 +159,21 @@ async def check_tools(_machine: Machine) -> Result:
     )
 
 
+async def check_core_limit(machine: Machine) -> Result:
+    """libvirt lifts the limit of core files for each QEMU, and gives up where it may not. sudo 1.9.16 (Debian 13) sets it to 0."""
+    try:
+        limits = (machine.files.proc / "self/limits").read_text()
+        status = (machine.files.proc / "self/status").read_text()
+    except OSError as error:
+        return Result(check="core limit", finding=Finding.WARN, found=f"not to be read: {error.strerror}", limits="not known", advice="run as root")
+    hard = next((line.split()[5] for line in limits.splitlines() if line.startswith("Max core file size")), "unlimited")
+    capabilities = int(next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff")), "0"), 16)
+    if hard == "unlimited" or capabilities & _CAP_SYS_RESOURCE:
+        return Result(check="core limit", finding=Finding.OK, found=hard if hard == "unlimited" else f"{hard}, may be lifted")
+    advice = "start Houyi from a root shell that sudo did not make, or put `Defaults rlimit_core=default` into sudoers"
+    return Result(check="core limit", finding=Finding.FAIL, found=f"{hard}, and without CAP_SYS_RESOURCE it stays", limits="no VM can start", advice=advice)
+
+
 async def check_firmware(_machine: Machine) -> Result:
     if any(Path("/usr/share/qemu/firmware").glob("*.json")) and Path("/usr/share/OVMF").is_dir():
         return Result(check="uefi", finding=Finding.OK, found="OVMF is installed")
@@ -258,6 +275,7 @@ CHECKS: tuple[Check, ...] = (
     check_kvm_device,
     check_qemu,
     check_libvirt,
+    check_core_limit,
     check_tools,
     check_firmware,
     check_memory,

@@ -11,10 +11,14 @@ from houyi.local.doctor import CHECKS, Finding, Machine, examine, parse_version
 
 CPU = "model name\t: QEMU Virtual CPU\nflags\t\t: fpu {flags}\n"
 
+CORE = "Limit                     Soft Limit           Hard Limit           Units\nMax core file size        0                    {hard:<20} bytes\n"
+
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     for name, text in {
+        "proc/self/limits": CORE.format(hard="unlimited"),
+        "proc/self/status": "CapInh:\t0000000000000000\nCapEff:\t000001fffeffffff\n",
         "proc/cpuinfo": CPU.format(flags="hypervisor"),
         "proc/meminfo": "MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\n",
         "sys/fs/cgroup/cgroup.controllers": "cpu memory\n",
@@ -47,6 +51,15 @@ async def test_memory(machine: Machine) -> None:
     assert (poor.finding, poor.found) == (Finding.WARN, "100 MiB of 4096 MiB available")
     assert poor.limits
     assert poor.advice
+
+
+async def test_the_limit_of_core_files(machine: Machine) -> None:
+    assert (await doctor.check_core_limit(machine)).finding is Finding.OK
+    (machine.files.proc / "self/limits").write_text(CORE.format(hard="0"))
+    stuck = await doctor.check_core_limit(machine)
+    assert (stuck.finding, stuck.limits) == (Finding.FAIL, "no VM can start")
+    (machine.files.proc / "self/status").write_text("CapEff:\t000001ffffffffff\n")
+    assert (await doctor.check_core_limit(machine)).finding is Finding.OK
 
 
 async def test_cgroups(machine: Machine) -> None:
