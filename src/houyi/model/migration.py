@@ -342,5 +342,7 @@ class Migration:
     source_heard: bool
     """Whether that host is connected (or was, within the lease)."""
     destination_heard: bool
+    gone: frozenset[HostId] = frozenset()
+    """Of its two hosts those that were removed from the platform: nothing will be heard of them, and nothing of theirs counts."""
     created_at: float
     revision: int

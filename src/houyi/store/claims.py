@@ -6,11 +6,11 @@ A VM has one for its home (the claim's id is the VM's) and, while it moves, one 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from houyi.model.errors import Conflict, NoCapacity, NotFound, Stale
 from houyi.model.ids import HostId
-from houyi.model.migration import Migration
+from houyi.model.migration import Migration, MigrationState
 from houyi.model.placement_group import GroupStrength, PlacementGroupSpec
 from houyi.model.resources import Amounts, missing
 from houyi.model.vm import DesiredVm
@@ -191,6 +191,19 @@ def drop_landing(migration: Migration) -> Mutation:
         drop(connection, tables.claim, {"id": migration.id})
 
     return Mutation("vm", migration.vm_id, migration.project_id, write)
+
+
+def drop_lost_landings(host_id: HostId) -> Mutation:
+    """A host is removed: what was to be withdrawn from it is withdrawn by that. Landings of moves that may still end there stay, and keep the host."""
+
+    def write(connection: Connection, _revision: int) -> None:
+        claim, course = tables.claim, tables.migration_course
+        going_back = select(course.c.migration_id).where(course.c.state == MigrationState.ABORTING.value)
+        lost = (claim.c.host_id == host_id) & claim.c.id.in_(going_back)
+        connection.execute(delete(tables.claim_amount).where(tables.claim_amount.c.claim_id.in_(select(claim.c.id).where(lost))))
+        connection.execute(delete(claim).where(lost))
+
+    return Mutation("host", host_id, None, write)
 
 
 def _amounts_of(connection: Connection, claim_id: str) -> dict[str, int]:

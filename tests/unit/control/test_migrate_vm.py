@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from desk import Desk
-from houyi.control.commands.host import update_host_desired
+from houyi.control.commands.host import remove_host, update_host_desired
 from houyi.control.commands.migration import MigrationAsk, cancel_migration, migrate_vm, plan_migration
 from houyi.control.commands.operation import cancel_operation
 from houyi.control.commands.vm import VmChanges, delete_vm, start_vm, stop_vm, update_vm_desired
@@ -338,3 +338,36 @@ async def test_a_vm_keeps_its_size_until_it_has_moved(both: Desk) -> None:
     await cancel_migration(both.control, both.admin, one.id)
     await here.turn(one)
     await update_vm_desired(both.control, both.admin, "renamed", VmChanges(memory_mib=4096))
+
+
+class TestRemovedHost:
+    """A host that will never be heard of again must not keep a VM from ever moving again."""
+
+    async def test_the_source_after_the_commit(self, here: Scene) -> None:
+        one, _ = await here.on_its_way()
+        await here.says(one, End.SOURCE, P.NONE, O.MOVE, over=True)
+        await here.turn(one)
+        await here.says(one, End.DESTINATION, P.LIVE, O.TAKE, went=True)
+        assert (await here.turn(one)).course.state is S.FINISHING
+        await remove_host(here.desk.control, here.desk.admin, "h1")
+        assert (await here.turn(one)).course.state is S.DONE
+
+    async def test_the_destination_that_was_to_withdraw(self, here: Scene) -> None:
+        one, _ = await here.on_its_way()
+        await here.says(one, End.SOURCE, P.LIVE, O.MOVE, over=True, error=Problem("migration_failed", "broke"))
+        with pytest.raises(Conflict):
+            await remove_host(here.desk.control, here.desk.admin, "h2")
+        await here.turn(one)
+        await here.says(one, End.SOURCE, P.LIVE, O.RELEASE, over=True)
+        await remove_host(here.desk.control, here.desk.admin, "h2")
+        assert (await here.turn(one)).course.state is S.FAILED
+        assert (await here.now()).host_id == here.desk.host_id
+
+    async def test_a_failure_stays_one_though_it_was_cancelled_then(self, here: Scene) -> None:
+        one, _ = await here.on_its_way()
+        await here.says(one, End.SOURCE, P.LIVE, O.MOVE, over=True, error=Problem("migration_failed", "broke"))
+        await here.turn(one)
+        await cancel_migration(here.desk.control, here.desk.admin, one.id)
+        await here.says(one, End.SOURCE, P.LIVE, O.RELEASE, over=True)
+        await here.says(one, End.DESTINATION, P.NONE, O.WITHDRAW, clean=True)
+        assert (await here.turn(one)).course.state is S.FAILED

@@ -165,7 +165,9 @@ class TestEnds:
     @pytest.mark.parametrize(("cancelled", "end"), [(True, S.CANCELLED), (False, S.FAILED)])
     def test_aborted_once_both_have_done_their_part(self, cancelled, end):
         released, withdrawn = seen(SOURCE, P.LIVE, O.RELEASE), seen(DESTINATION, P.NONE, O.WITHDRAW, clean=True)
-        found = decide(move(S.ABORTING, source=released, destination=withdrawn, cancelled=cancelled), FREE, NOW)
+        one = move(S.ABORTING, source=released, destination=withdrawn)
+        why = Problem("migration_cancelled", "asked") if cancelled else PROBLEM
+        found = decide(replace(one, course=replace(one.course, error=why)), FREE, NOW)
         assert (found.course.state, found.act) == (end, Act.DROP)
         for source, destination in [(released, replace(withdrawn, clean=False)), (replace(released, busy=True), withdrawn), (None, withdrawn)]:
             assert course(move(S.ABORTING, source=source, destination=destination)).state is S.ABORTING

@@ -11,6 +11,7 @@ from houyi.model.ids import HostId, ProjectId
 from houyi.model.names import check_name
 from houyi.model.token import Role
 from houyi.planning.spec import check_labels
+from houyi.store.claims import drop_lost_landings
 from houyi.store.mutation import expect
 from houyi.store.rows.host import delete_host, insert_host, update_host
 from houyi.store.rows.join_token import use_join_token
@@ -69,7 +70,7 @@ async def remove_host(control: Control, ctx: Context, reference: str, *, expecte
     host = await control.store.read(lambda c: get_host(c, reference))
     try:
         event = new_event(control, ctx, "host.remove", host.id, host.name, "removed", project_id=None)
-        await control.store.apply([delete_host(host.id), event], as_expected(lambda c: get_host(c, host.id), expected))
+        await control.store.apply([drop_lost_landings(host.id), delete_host(host.id), event], as_expected(lambda c: get_host(c, host.id), expected))
     except Conflict as used:
         if used.code != "in_use":
             raise

@@ -28,6 +28,9 @@ PREPARE_SECONDS = 900.0
 MOVES_PER_HOST = 2
 """More at once share the same line and each takes longer, its guest dirtying memory all the while; two keep the line busy."""
 
+CANCELLED = "migration_cancelled"
+"""The problem of a move that ended because somebody asked for it."""
+
 _S = MigrationState
 _UNDER_WAY = frozenset({_S.PREPARING, _S.MOVING, _S.UNKNOWN})
 _COMMITTED: Mapping[End, Order] = {End.SOURCE: Order.CLEAN, End.DESTINATION: Order.TAKE}
@@ -127,7 +130,7 @@ def _preparing(migration: Migration, now: float) -> Decision:
 
 def _unpreparable(migration: Migration, now: float, *, held: bool) -> Problem | None:
     if migration.spec.cancelled:
-        return Problem("migration_cancelled", "cancelled while it was being prepared")
+        return Problem(CANCELLED, "cancelled while it was being prepared")
     for seen in (migration.source, migration.destination):
         if seen is not None and seen.error is not None:
             return seen.error
@@ -162,7 +165,7 @@ def _moving(migration: Migration, now: float) -> Decision:
 def _failure(migration: Migration, now: float) -> Problem:
     """Why a move that has ended at its source did."""
     if migration.spec.cancelled:
-        return Problem("migration_cancelled", "cancelled; the VM stays where it was")
+        return Problem(CANCELLED, "cancelled; the VM stays where it was")
     if now - migration.course.moved_at > migration.spec.terms.seconds_max:
         return Problem("migration_slow", f"it did not converge within {migration.spec.terms.seconds_max:g} s; the VM stays where it was")
     told = (seen.error for seen in (migration.source, migration.destination) if seen is not None and seen.error is not None)
@@ -175,8 +178,8 @@ def _abort(migration: Migration, problem: Problem) -> Decision:
 
 def _finishing(migration: Migration, now: float) -> Decision:
     source, destination = migration.source, migration.destination
-    cleaned = source is not None and source.order is Order.CLEAN and source.clean
-    taken = destination is not None and destination.order is Order.TAKE and not destination.busy
+    cleaned = migration.source_id in migration.gone or (source is not None and source.order is Order.CLEAN and source.clean)
+    taken = migration.destination_id in migration.gone or (destination is not None and destination.order is Order.TAKE and not destination.busy)
     if not (cleaned and taken):
         return Decision(course=migration.course)
     return Decision(course=replace(migration.course, state=_S.DONE, orders={}, ended_at=now))
@@ -184,11 +187,11 @@ def _finishing(migration: Migration, now: float) -> Decision:
 
 def _aborting(migration: Migration, now: float) -> Decision:
     source, destination = migration.source, migration.destination
-    withdrawn = destination is not None and destination.order is Order.WITHDRAW and destination.clean
-    released = source is not None and source.order is Order.RELEASE and not source.busy
+    withdrawn = migration.destination_id in migration.gone or (destination is not None and destination.order is Order.WITHDRAW and destination.clean)
+    released = migration.source_id in migration.gone or (source is not None and source.order is Order.RELEASE and not source.busy)
     if not (withdrawn and released):
         return Decision(course=migration.course)
-    end = _S.CANCELLED if migration.spec.cancelled else _S.FAILED
+    end = _S.CANCELLED if migration.course.error is not None and migration.course.error.code == CANCELLED else _S.FAILED
     return Decision(course=replace(migration.course, state=end, orders={}, ended_at=now), act=Act.DROP)
 
 

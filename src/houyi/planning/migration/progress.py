@@ -3,6 +3,7 @@
 from houyi.model.errors import Problem
 from houyi.model.migration import Migration, MigrationState, Order
 from houyi.model.operation import OperationState
+from houyi.planning.migration.course import CANCELLED
 from houyi.planning.operations import Progress
 
 _S = MigrationState
@@ -31,8 +32,8 @@ def progress_of_move(migration: Migration) -> Progress:
                 state=OperationState.RUNNING, progress=0.2, stage="going back", blocked_on="" if migration.source_heard else "the source host is not heard of"
             )
         case _:
-            cancelled = migration.spec.cancelled
-            error = course.error or Problem("migration_cancelled", "cancelled; the VM stays where it was")
+            cancelled = course.error is None or course.error.code == CANCELLED
+            error = course.error or Problem(CANCELLED, "cancelled; the VM stays where it was")
             return Progress(
                 state=OperationState.CANCELLED if cancelled else OperationState.FAILED, progress=0.2, stage="cancelled" if cancelled else "failed", error=error
             )

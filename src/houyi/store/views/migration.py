@@ -29,11 +29,15 @@ def _migrations(connection: Connection, rows: Sequence[Row[tuple[object, ...]]])
         query = select(observed).where(observed.c.migration_id.in_([row.id for row in rows]))
         seen = {(row.migration_id, row.host_id): (load(row.doc, ObservedMove), row.revision) for row in connection.execute(query)}
     asked = {row.id: load(row.doc, Asked) for row in rows}
-    heard = _heard(connection, {host for one in asked.values() for host in (one.source_id, one.destination_id)})
-    return [_migration(row, asked[row.id], seen, heard) for row in rows]
+    ends = {host for one in asked.values() for host in (one.source_id, one.destination_id)}
+    heard = _heard(connection, ends)
+    gone = frozenset(ends - set(connection.execute(select(tables.host.c.id).where(tables.host.c.id.in_(list(ends)))).scalars()))
+    return [_migration(row, asked[row.id], seen, heard, gone) for row in rows]
 
 
-def _migration(row: Row[tuple[object, ...]], asked: Asked, seen: dict[tuple[str, str], tuple[ObservedMove, int]], heard: frozenset[str]) -> Migration:
+def _migration(
+    row: Row[tuple[object, ...]], asked: Asked, seen: dict[tuple[str, str], tuple[ObservedMove, int]], heard: frozenset[str], gone: frozenset[HostId]
+) -> Migration:
     source, destination = seen.get((row.id, asked.source_id)), seen.get((row.id, asked.destination_id))
     return Migration(
         id=MigrationId(row.id),
@@ -51,6 +55,7 @@ def _migration(row: Row[tuple[object, ...]], asked: Asked, seen: dict[tuple[str,
         destination=destination[0] if destination else None,
         source_heard=asked.source_id in heard,
         destination_heard=asked.destination_id in heard,
+        gone=gone & {asked.source_id, asked.destination_id},
         created_at=row.created_at,
         revision=max(row.revision, row.course_revision, *(one[1] for one in (source, destination) if one)),
     )
