@@ -43,9 +43,10 @@ def api(server: FakeApi) -> FakeApi:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("XDG_CONFIG_HOME", "HOUYI_API_URL", "HOUYI_API_TOKEN", "HOUYI_CONFIG", "NO_COLOR", "FORCE_COLOR"):
+    for name in ("XDG_CONFIG_HOME", "HOUYI_API_URL", "HOUYI_API_TOKEN", "HOUYI_CONFIG", "HOUYI_LAB", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {"HOME": str(tmp_path), "COLUMNS": "200", "HOUYI_STATE_DIR": str(tmp_path / "state"), "TZ": "UTC"}.items():
+    ours = {"HOUYI_STATE_DIR": str(tmp_path / "state"), "HOUYI_LAB_DIR": str(tmp_path / "labs")}  # labs of this machine are none of the tests'
+    for name, value in {"HOME": str(tmp_path), "COLUMNS": "200", "TZ": "UTC", **ours}.items():
         monkeypatch.setenv(name, value)
     return tmp_path
 
