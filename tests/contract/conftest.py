@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from contract.hosts import Host, LibvirtHost, SimulatedHost
-from real.hosts import PrivateHost, private_host
+from contract.pairs import Machines, real_machines
+from real.hosts import PrivateHost, join, private_host
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,18 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
     await real.open()
     yield real
     await real.close()
+
+
+@pytest.fixture(scope="session")
+def second_host(libvirt_host: PrivateHost) -> Iterator[tuple[PrivateHost, str]]:
+    """Joined to the first; and its address."""
+    with private_host() as host:
+        yield host, join(libvirt_host, host)[1]
+
+
+@pytest.fixture(params=[pytest.param("real", marks=pytest.mark.real)])
+async def machines(request: pytest.FixtureRequest) -> AsyncIterator[Machines]:
+    other, address = request.getfixturevalue("second_host")
+    made = await real_machines(request.getfixturevalue("libvirt_host"), other, address)
+    yield made
+    await made.close()

@@ -70,10 +70,14 @@ class Host(ABC):
     ports: Ports
     real: bool
 
-    async def have_disk(self, vm: DesiredVm) -> DesiredVm:
+    async def have_disk(self, vm: DesiredVm, image: DesiredImage = IMAGE, content: bytes = CONTENT) -> DesiredVm:
         """Everything that start() needs."""
-        await self.ports.disks.fetch_image(IMAGE, read_content, lambda _: None)
-        await self.ports.disks.create_disk(vm, IMAGE)
+
+        async def read(offset: int, length: int) -> bytes:
+            return content[offset : offset + length]
+
+        await self.ports.disks.fetch_image(image, read, lambda _: None)
+        await self.ports.disks.create_disk(vm, image)
         await self.ports.disks.write_seed(vm, ())
         return vm
 

@@ -41,9 +41,10 @@ class PrivateHost:
         self.folder = ROOM / f"{PREFIX}{os.getpid()}-{next(_numbers)}"
         self.folder.mkdir(mode=0o755)
         own(self.folder)
-        for name in ("run/lock", "lib", "log/libvirt/qemu", "cache", "state"):
+        for name in ("run/lock", "lib", "log/libvirt/qemu", "cache", "state", "tls"):
             (self.folder / name).mkdir(parents=True)
         shutil.copytree("/etc/libvirt", self.folder / "etc", symlinks=True, ignore=shutil.ignore_patterns("qemu"))  # not the machine's VMs and networks
+        (self.folder / "etc/qemu.conf").write_text(f'migrate_tls_x509_cert_dir = "{self.tls}"\n')
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         orders_file(self.folder).write_bytes(msgspec.json.encode(self._orders()))
         argv = [*_WITH_US, *NEW_NAMESPACES, sys.executable, "-P", "-m", "houyi.local.lab.first", str(self.folder)]
@@ -76,13 +77,19 @@ class PrivateHost:
         return f"qemu+unix:///system?socket={self.socket}"
 
     @property
+    def tls(self) -> Path:
+        """Where its QEMU looks for its credentials in moves."""
+        return self.folder / "tls"
+
+    @property
     def sysfs(self) -> Path:
         """/sys/class/net of the private network namespace."""
         return Path(f"/proc/{self.init_pid}/root/sys/class/net")
 
     def settings(self, name: str = "state") -> Settings:
         """Settings of an agent of this host; another `name` gives other folders."""
-        return Settings(state_dir=self.folder / name, run_dir=self.folder / name / "run", agent=AgentSettings(libvirt_uri=self.uri, tcg_tb_size_mib=16))
+        agent = AgentSettings(libvirt_uri=self.uri, tcg_tb_size_mib=16, migration_tls_dir=self.tls)
+        return Settings(state_dir=self.folder / name, run_dir=self.folder / name / "run", agent=agent)
 
     def start_daemon(self, name: str, socket: Path) -> None:
         socket.unlink(missing_ok=True)
@@ -171,6 +178,18 @@ def _children(pid: int) -> list[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+def join(one: PrivateHost, other: PrivateHost) -> tuple[str, str]:
+    """A wire between two private hosts; their addresses on it."""
+    namespaces = [f"/proc/{host.init_pid}/ns/net" for host in (one, other)]
+    wire = ["ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", namespaces[1]]
+    subprocess.run(["nsenter", f"--net={namespaces[0]}", *wire], check=True, timeout=10)
+    addresses = ("10.99.0.1", "10.99.0.2")
+    for host, address in zip((one, other), addresses, strict=True):
+        host.inside("ip", "address", "add", f"{address}/24", "dev", "wire")
+        host.inside("ip", "link", "set", "wire", "up")
+    return addresses
 
 
 @contextlib.contextmanager

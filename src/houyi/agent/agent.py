@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TextIO
 
 from houyi.agent.counts import Counts
+from houyi.agent.credentials import MoveCredentials
 from houyi.agent.dial import Dial, dial_server
 from houyi.agent.door import Door
 from houyi.agent.identity import Identity, join
@@ -45,8 +46,10 @@ async def run_agent(
     log.info("agent_started", accelerator=facts.accelerator.accelerator.value, reason=facts.accelerator.reason, host_id=identity.host_id())
     counts, reports = counts or Counts(), Reports()
     ledger = Ledger(settings.state_dir / "agent" / "ledger")
+    credentials = MoveCredentials(identity, ports.mover.credentials, clock)
     link = Link(
         identity=identity,
+        credentials=credentials,
         dial=dial or dial_server(identity, settings.agent.server_host, settings.agent.server_port),
         reports=reports,
         consoles=ports.consoles,
@@ -77,6 +80,7 @@ async def run_agent(
         tasks.create_task(loop.run(), name="loop")
         tasks.create_task(link.run(loop, facts), name="link")
         tasks.create_task(Sampler(ports.mover.dirty_rate, ledger, reports, clock).run(), name="sampler")
+        tasks.create_task(credentials.run(), name="move-credentials")
 
 
 async def _facts(ports: Ports, clock: Clock) -> HostFacts:

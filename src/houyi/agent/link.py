@@ -14,6 +14,7 @@ import msgspec
 import websockets
 
 from houyi.agent.counts import Counts
+from houyi.agent.credentials import MoveCredentials
 from houyi.agent.dial import Dial
 from houyi.agent.identity import Identity, refusal
 from houyi.agent.loop import Loop, states
@@ -36,6 +37,8 @@ from houyi.wire.agents import (
     ImageAsk,
     ImageChunk,
     Message,
+    MoveCertificateAsk,
+    MoveCertificateDone,
     Refused,
     RenewAsk,
     RenewDone,
@@ -71,8 +74,21 @@ class _Connection:
 
 
 class Link:
-    def __init__(self, *, identity: Identity, dial: Dial, reports: Reports, consoles: Consoles, probe: Probe, clock: Clock, ids: Ids, counts: Counts) -> None:
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        credentials: MoveCredentials,
+        dial: Dial,
+        reports: Reports,
+        consoles: Consoles,
+        probe: Probe,
+        clock: Clock,
+        ids: Ids,
+        counts: Counts,
+    ) -> None:
         self._identity = identity
+        self._credentials = credentials
         self._dial = dial
         self._reports = reports
         self._consoles = consoles
@@ -86,7 +102,7 @@ class Link:
         self._times_linked = 0
         self._heartbeat_seconds = 5.0
         self._load: HostLoad | None = None
-        self._renew_at = 0.0
+        self._renew_at = self._renew_move_at = 0.0
 
     @property
     def connected(self) -> bool:
@@ -153,7 +169,7 @@ class Link:
         self._times_linked += 1
         self._counts.connects.inc()
         self._counts.connected.set(1)
-        self._renew_at = self._identity.renew_at()
+        self._renew_at, self._renew_move_at = self._identity.renew_at(), self._credentials.renew_at()
         skew = welcome.server_time - self._clock.now()
         log.info("linked", host=welcome.host_name, host_id=welcome.host_id, clock_skew_seconds=round(skew, 3))
 
@@ -180,7 +196,7 @@ class Link:
                 streams.ack(message)
             case StreamClose():
                 streams.shut(message)
-            case RenewDone():
+            case RenewDone() | MoveCertificateDone():
                 self._renewed(message)
             case Refused():
                 raise refusal(message)
@@ -202,10 +218,7 @@ class Link:
             except BaseException:
                 self._reports.give_back(happenings)
                 raise
-            now = self._clock.now()
-            if now >= self._renew_at:
-                self._renew_at = now + RENEW_ASK_SECONDS
-                await self._send(connection, RenewAsk(csr_pem=self._identity.request()))
+            await self._ask_for_certificates(connection)
             everything = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._heartbeat_seconds):
@@ -224,15 +237,29 @@ class Link:
                     continue
             return self._load
 
-    def _renewed(self, message: RenewDone) -> None:
+    async def _ask_for_certificates(self, connection: _Connection) -> None:
+        """For those that are in the last third of their lives."""
+        now = self._clock.now()
+        if now >= self._renew_at:
+            self._renew_at = now + RENEW_ASK_SECONDS
+            await self._send(connection, RenewAsk(csr_pem=self._identity.request()))
+        if now >= self._renew_move_at:
+            self._renew_move_at = now + RENEW_ASK_SECONDS
+            await self._send(connection, MoveCertificateAsk(csr_pem=self._credentials.request()))
+
+    def _renewed(self, message: RenewDone | MoveCertificateDone) -> None:
         """A certificate that is not ours is not kept: the one we have still works."""
         try:
-            self._identity.renew(message.certificate_pem)
+            if isinstance(message, RenewDone):
+                self._identity.renew(message.certificate_pem)
+                self._renew_at = self._identity.renew_at()
+            else:
+                self._credentials.renew(message.certificate_pem)
+                self._renew_move_at = self._credentials.renew_at()
         except (Failed, OSError) as error:
             log.error("certificate_not_renewed", error=str(error))
             return
-        self._renew_at = self._identity.renew_at()
-        log.info("certificate_renewed")
+        log.info("certificate_renewed", kind=type(message).__name__)
 
     @staticmethod
     async def _send(connection: _Connection, message: Message) -> None:

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificate
 
 from houyi.agent.agent import identity_of, run_agent
 from houyi.agent.identity import Identity
@@ -16,7 +18,7 @@ from houyi.base.socket import Socket
 from houyi.control.ca import HOST_DAYS, Authority
 from houyi.host.sim import SimHost
 from houyi.model.ids import HostId
-from houyi.wire.agents import Hello, Message, RenewAsk, RenewDone, Report, Up, Welcome, decode_up, encode
+from houyi.wire.agents import Hello, Message, MoveCertificateAsk, MoveCertificateDone, RenewAsk, RenewDone, Report, Up, Welcome, decode_up, encode
 from sim.wires import Wire
 
 pytestmark = pytest.mark.anyio
@@ -115,6 +117,23 @@ async def test_the_certificate_is_renewed_in_its_last_third(bench: Bench) -> Non
     assert after.public_key() == before.public_key()
     assert bench.identity.host_id() == HOST
     bench.identity.context()
+
+
+async def test_qemu_has_a_certificate_for_moves_that_is_renewed(bench: Bench) -> None:
+    wire = await bench.linked()
+    for days in (0.0, HOST_DAYS * 2 / 3 + 1):
+        bench.clock.jump = days * 86400
+        ask = await bench.heard(wire, MoveCertificateAsk)
+        assert isinstance(ask, MoveCertificateAsk)
+        for strange in (bench.authority.issue_move(HostId("another"), ask.csr_pem), bench.authority.issue_host(HOST, ask.csr_pem), "nonsense"):
+            await bench.say(wire, MoveCertificateDone(certificate_pem=strange))
+        given = bench.authority.issue_move(HOST, ask.csr_pem)
+        await bench.say(wire, MoveCertificateDone(certificate_pem=given))
+        await bench.silent_about(wire, MoveCertificateAsk)
+        ca, certificate, key = bench.sim.move_credentials or ("", "", "")
+        assert (ca, certificate) == (bench.authority.pem, given)
+        assert load_pem_private_key(key.encode(), None).public_key() == load_pem_x509_certificate(given.encode()).public_key()
+        assert key != bench.identity.key_path.read_text()
 
 
 @pytest.mark.parametrize("strange", ["another host's", "another key's", "another platform's", "nonsense"])

@@ -4,11 +4,13 @@ import libvirt
 import pytest
 
 from houyi.host.disk.files import Owner
+from houyi.host.domxml.metadata import Mark, parse_mark
 from houyi.host.libvirt.connection import translated
-from houyi.host.libvirt.domains import meaning, read_known
+from houyi.host.libvirt.domains import meaning
 from houyi.host.libvirt.facts import read_owner, version_text
 from houyi.host.libvirt.guests import routable
 from houyi.model.errors import Failed, Invalid, Unavailable
+from houyi.model.ids import VmId
 from houyi.model.vm import StateReason, VmState
 
 
@@ -68,4 +70,6 @@ def test_small_readings() -> None:
     label = "<secmodel><model>{}</model><baselabel type='kvm'>+1:+2</baselabel><baselabel type='qemu'>+64055:+993</baselabel></secmodel>"
     assert read_owner(f"<capabilities><host><secmodel><model>none</model></secmodel>{label.format('dac')}</host></capabilities>") == Owner(64055, 993)
     assert read_owner("<capabilities><host/></capabilities>") is None
-    assert read_known("<domain type='kvm'><uuid>x</uuid></domain>") is None
+    assert parse_mark('<vm id="x" epoch="2" generation="3" arriving="yes"/>', "x") == Mark(vm_id=VmId("x"), epoch=2, generation=3, arriving=True)
+    for strange in ('<vm id="y" epoch="2" generation="3"/>', '<vm id="x" epoch="two" generation="3"/>', '<vm id="x"/>'):
+        assert parse_mark(strange, "x") is None

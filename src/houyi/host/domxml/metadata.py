@@ -55,7 +55,16 @@ def _element(tag: str, mark: Mark) -> Element:
 def read_mark(domain: Element) -> Mark | None:
     """Our metadata of a <domain>; None if there is none, or none that we can have written: then it is not ours."""
     found = domain.find(f"metadata/{TAG}")
-    if found is None or found.get("id") != domain.findtext("uuid"):
+    return None if found is None else _mark(found, domain.findtext("uuid") or "")
+
+
+def parse_mark(xml: str, uuid: str) -> Mark | None:
+    """The same from what virDomainGetMetadata gives: our element alone, without its namespace."""
+    return _mark(ET.fromstring(xml), uuid)  # noqa: S314 - from libvirtd
+
+
+def _mark(found: Element, uuid: str) -> Mark | None:
+    if found.get("id") != uuid:
         return None
     try:
         return Mark(

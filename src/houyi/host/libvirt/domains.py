@@ -12,8 +12,8 @@ from typing import Any
 import libvirt
 
 from houyi.host.domxml.agent import CHANNEL
-from houyi.host.domxml.context import domain_name
-from houyi.host.domxml.metadata import Mark, read_mark
+from houyi.host.domxml.context import NAMESPACE, domain_name
+from houyi.host.domxml.metadata import Mark, parse_mark
 from houyi.host.port import DomainSeen
 from houyi.model.ids import VmId
 from houyi.model.vm import GuestAgent, StateReason, VmState
@@ -30,12 +30,30 @@ class Known:
     guest_agent: GuestAgent
 
 
-def read_known(xml: str) -> Known | None:
+def mark_of(domain: Any) -> Mark | None:
+    """Our mark on a virDomain, of the running one if it runs; None: it is not ours. Takes no lock: whole XML of a guest that is arriving is not given out
+    for as long as that takes (libvirt waits 30 s for it, then fails)."""
+    try:
+        xml = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_CURRENT)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
+            return None
+        raise
+    return parse_mark(xml, domain.UUIDString())
+
+
+def read_known(domain: Any) -> Known | None:
     """None: the domain is not ours."""
-    domain = ET.fromstring(xml)  # noqa: S314 - from libvirtd, which is root's and parses it itself
-    mark = read_mark(domain)
+    mark = mark_of(domain)
     if mark is None:
         return None
+    if mark.arriving:
+        return Known(mark=mark, accelerator="", guest_agent=GuestAgent.DISCONNECTED)
+    return known_from(mark, domain.XMLDesc())
+
+
+def known_from(mark: Mark, xml: str) -> Known:
+    domain = ET.fromstring(xml)  # noqa: S314 - from libvirtd, which is root's and parses it itself
     targets = domain.findall("devices/channel/target")
     connected = any(target.get("name") == CHANNEL and target.get("state") == "connected" for target in targets)
     return Known(mark=mark, accelerator=domain.get("type", ""), guest_agent=GuestAgent.CONNECTED if connected else GuestAgent.DISCONNECTED)

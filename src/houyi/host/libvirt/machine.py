@@ -12,7 +12,7 @@ from houyi.host.domxml import domain_xml
 from houyi.host.domxml.context import NAMESPACE, DomainContext
 from houyi.host.domxml.metadata import Mark, metadata_xml
 from houyi.host.libvirt.connection import LibvirtConnection
-from houyi.host.libvirt.domains import PREFIX, Known, Memory, read_known, state_of
+from houyi.host.libvirt.domains import PREFIX, Known, Memory, mark_of, read_known, state_of
 from houyi.host.libvirt.events import Events
 from houyi.host.port import DomainSeen, MachineEvent
 from houyi.model.errors import Conflict
@@ -140,13 +140,13 @@ def _find(connection: Any, vm_id: VmId) -> Any | None:
 def _ours(connection: Any, vm_id: VmId) -> Any | None:
     """The domain, if there is one that carries our mark."""
     domain = _find(connection, vm_id)
-    return domain if domain is not None and read_known(domain.XMLDesc()) is not None else None
+    return domain if domain is not None and mark_of(domain) is not None else None
 
 
 def _read(connection: Any, vm_id: VmId) -> Known | None:
     try:
         domain = _find(connection, vm_id)
-        return read_known(domain.XMLDesc()) if domain is not None else None
+        return read_known(domain) if domain is not None else None
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None  # undefined in between
@@ -157,7 +157,7 @@ def _start(connection: Any, vm: DesiredVm, xml: str, now: Callable[[], float], *
     """Define and start; False: it runs already. What was defined here for a start that failed is taken back."""
     before = _find(connection, vm.id)
     if before is not None:
-        if read_known(before.XMLDesc()) is None:
+        if mark_of(before) is None:
             raise Conflict("domain_foreign", f"a domain with the id of VM {vm.name} exists on this host and is not ours: remove it by hand")
         if before.isActive():
             if before.state()[0] != _CRASHED:
@@ -197,10 +197,10 @@ def _undefine(connection: Any, vm_id: VmId) -> None:
     domain = _ours(connection, vm_id)
     if domain is None:
         return
-    if domain.isActive():
-        domain.destroy()
     try:
+        if domain.isActive():
+            domain.destroy()
         domain.undefineFlags(_FORGET)
     except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:  # one that was still arriving is gone with its process
-            raise
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise  # what was arriving is gone with its process, or as soon as its source is

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from houyi.host.disk.files import Files, Owner, appearing
 from houyi.host.domxml import domain_element
 from houyi.host.domxml.context import NAMESPACE, DomainContext
 from houyi.host.domxml.landing import landed_xml
-from houyi.host.domxml.metadata import Mark, mark_domain, metadata_xml, read_mark
+from houyi.host.domxml.metadata import Mark, mark_domain, metadata_xml
 from houyi.host.libvirt.connection import LibvirtConnection
-from houyi.host.libvirt.domains import Memory
+from houyi.host.libvirt.domains import Memory, mark_of
 from houyi.host.libvirt.jobs import Endings, figures_of
 from houyi.host.libvirt.presences import is_postcopy, presence
-from houyi.model.errors import Conflict, Failed
+from houyi.model.errors import Conflict, Failed, Invalid
 from houyi.model.host import Accelerator
 from houyi.model.ids import VmId
 from houyi.model.migration import Figures, Knobs, Landing, Presence, Terms
@@ -41,13 +41,11 @@ class Maker:
     """What domain XML of this host is made of, beside the VM."""
 
     files: Files
-    accelerator: Any
-    """() -> Accelerator."""
+    accelerator: Callable[[], Accelerator]
     tcg_tb_size_mib: int
 
     def context(self, vm: DesiredVm) -> DomainContext:
-        accelerator: Accelerator = self.accelerator()
-        return DomainContext(vm=vm, accelerator=accelerator, tcg_tb_size_mib=self.tcg_tb_size_mib, paths=self.files.paths(vm.id))
+        return DomainContext(vm=vm, accelerator=self.accelerator(), tcg_tb_size_mib=self.tcg_tb_size_mib, paths=self.files.paths(vm.id))
 
 
 class LibvirtMover:
@@ -138,6 +136,10 @@ class LibvirtMover:
         act = self._connection.call_apart(lambda connection: _migrate(connection, vm, landing, socket, terms, more))
         try:
             await act
+        except (Failed, Invalid) as error:
+            if error.code == "migration_cancelled":
+                raise
+            raise Failed("migration_failed", error.detail) from error
         finally:
             figures = self._endings.take(vm.id)
             self._memory.forget(vm.id)
@@ -161,8 +163,8 @@ def _is_sending(domain: Any) -> bool:
     try:
         return bool(domain.isActive()) and domain.jobStats().get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
     except libvirt.libvirtError as error:
-        if error.get_error_code() in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
-            return False
+        if error.get_error_code() in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_OPERATION_UNSUPPORTED, libvirt.VIR_ERR_NO_DOMAIN):
+            return False  # 'unsupported': it is arriving
         raise
 
 
@@ -172,7 +174,7 @@ def _presence(connection: Any, vm_id: VmId) -> Presence:
         return Presence.NONE
     try:
         state, reason = domain.state()
-        mark = read_mark(ET.fromstring(domain.XMLDesc()))  # noqa: S314 - from libvirtd
+        mark = mark_of(domain)
         status = _migrate_status(domain) if is_postcopy(state, reason) else ""
         return presence(state, reason, arriving=mark is not None and mark.arriving, sending=_is_sending(domain), migrate_status=status)
     except libvirt.libvirtError as error:
@@ -216,7 +218,7 @@ def _flags(landing: Landing, terms: Terms) -> int:
 
 def _parameters(domain: Any, landing: Landing, terms: Terms) -> dict[str, Any]:
     running = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
-    mark = read_mark(ET.fromstring(running))  # noqa: S314 - from libvirtd
+    mark = mark_of(domain)
     started_at = mark.started_at if mark is not None else 0.0
     parameters: dict[str, Any] = {
         libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://{landing.address}",
@@ -256,7 +258,7 @@ def _go(connection: Any, vm_id: VmId, *, run: bool) -> None:
         raise Conflict("not_arrived", "the guest has not arrived on this host")  # it becomes persistent when libvirt has finished the move here
     if run and domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
         domain.resume()
-    mark = read_mark(ET.fromstring(domain.XMLDesc()))  # noqa: S314 - from libvirtd
+    mark = mark_of(domain)
     if mark is not None and mark.arriving:
         stays = metadata_xml(replace(mark, arriving=False))
         domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, stays, "houyi", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)

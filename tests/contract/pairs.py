@@ -1,0 +1,136 @@
+"""Two machines between which a VM can move, for the contract of Mover: what a move needs beside the two movers."""
+
+import hashlib
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import mkdtemp
+
+from contract.hosts import CONTENT, IMAGE, Host, LibvirtHost, new_vm
+from houyi.agent.door import Admission, Way
+from houyi.agent.identity import Identity
+from houyi.agent.keypair import KeyPair
+from houyi.agent.net_door import NetDoor
+from houyi.base.clock import SystemClock
+from houyi.base.config import AgentSettings
+from houyi.control.ca import Authority
+from houyi.host.libvirt.passages import LibvirtPassages
+from houyi.model.host import move_name
+from houyi.model.ids import HostId, ImageId, MigrationId
+from houyi.model.image import DesiredImage, DiskFormat
+from houyi.model.migration import Landing, Terms
+from houyi.model.vm import DesiredVm
+from real import page_writer
+from real.hosts import PrivateHost
+
+WRITER_MIB = 64
+WRITER_CONTENT = page_writer.disk(WRITER_MIB)
+WRITER = DesiredImage(
+    id=ImageId("00000000-0000-4000-8000-0000000000bb"),
+    format=DiskFormat.RAW,
+    size_bytes=len(WRITER_CONTENT),
+    virtual_size_bytes=len(WRITER_CONTENT),
+    sha256=hashlib.sha256(WRITER_CONTENT).hexdigest(),
+)
+"""Writes all of its memory, again and again; needs page_writer.BASE_MIB and a little more."""
+WRITER_MEMORY_MIB = page_writer.BASE_MIB + WRITER_MIB + 4
+
+SOURCE, DESTINATION = (HostId(f"00000000-0000-4000-8000-00000000000{letter}") for letter in "ab")
+
+
+@dataclass
+class Machines(ABC):
+    """`source` and `destination` are as the other contract tests have them."""
+
+    source: Host
+    destination: Host
+
+    async def writer(self) -> DesiredVm:
+        """A guest that has written all its memory, and goes on: it cannot be moved in no time."""
+        vm = await self.guest(WRITER, WRITER_CONTENT, memory_mib=WRITER_MEMORY_MIB)
+        await self.source.until(lambda: self.source.ports.consoles.log(vm.id), lambda log: bool(page_writer.said(log)) or not self.source.real)
+        return vm
+
+    async def guest(self, image: DesiredImage = IMAGE, content: bytes = CONTENT, **spec: object) -> DesiredVm:
+        """A VM that runs at the source, of epoch 1."""
+        vm = new_vm(image_id=image.id, **spec)
+        await self.source.have_disk(vm, image, content)
+        await self.source.ports.machine.start(vm)
+        return vm
+
+    async def landing(self, vm: DesiredVm, image: DesiredImage = IMAGE, content: bytes = CONTENT) -> tuple[DesiredVm, Landing]:
+        """The VM as the destination shall have it, and everything ready there."""
+        moved = replace(vm, epoch=vm.epoch + 1)
+        await self.destination.have_disk(moved, image, content)
+        xml = await self.destination.ports.mover.landing_xml(moved)
+        return moved, Landing(address=self.address, port=0, tls_name=move_name(DESTINATION), domain_xml=xml)
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Of the destination."""
+
+    @abstractmethod
+    def way(self, vm: DesiredVm, landing: Landing, terms: Terms) -> AbstractAsyncContextManager[Way]:
+        """How the source reaches the destination's libvirt, as an async context manager."""
+
+
+@dataclass
+class RealMachines(Machines):
+    """Doors and certificates as agents have them, but of this process, so the doors are on loopback; QEMU goes over the wire between the hosts."""
+
+    wire: str
+    folder: Path = field(default_factory=lambda: Path(mkdtemp(prefix="pair-")))
+
+    async def open(self, one: PrivateHost, other: PrivateHost) -> None:
+        authority = Authority.open(self.folder / "ca", SystemClock())
+        doors: list[NetDoor] = []
+        for private, host, host_id in ((one, self.source, SOURCE), (other, self.destination, DESTINATION)):
+            identity = Identity(self.folder / host_id)
+            identity.keep_membership(authority.issue_host(host_id, identity.request()), authority.pem, "t")
+            pair = KeyPair(identity.folder, "move")
+            await host.ports.mover.credentials(authority.pem, authority.issue_move(host_id, pair.request()), pair.key_path.read_text())
+            settings = AgentSettings(door_port=0, door_address="127.0.0.1")
+            doors.append(NetDoor(identity, settings, LibvirtPassages(private.uri), self.folder / "ways"))
+        self.from_door, self.to_door = doors
+        self.passages = LibvirtPassages(other.uri)
+
+    async def close(self) -> None:
+        await self.to_door.close()
+        for host in (self.source, self.destination):
+            assert isinstance(host, LibvirtHost)
+            await host.close()
+        shutil.rmtree(self.folder)
+
+    @property
+    def address(self) -> str:
+        return self.wire
+
+    @asynccontextmanager
+    async def way(self, vm: DesiredVm, landing: Landing, terms: Terms) -> AsyncIterator[Way]:
+        move = MigrationId(vm.id)
+
+        async def go() -> None:
+            await self.destination.ports.mover.go(vm.id, run=True)
+
+        address, port = await self.to_door.admit(Admission(move=move, peer=SOURCE, libvirt=lambda: self.passages.open(vm.id, landing, terms), go=go))
+        async with self.from_door.way(move, DESTINATION, replace(landing, address=address, port=port)) as way:
+            yield way
+        await self.to_door.shut(move)
+
+    async def go(self, vm: DesiredVm, landing: Landing) -> None:
+        """As the source's agent says it."""
+        port = (await self.to_door.admit(self.to_door._admitted[MigrationId(vm.id)]))[1]
+        await self.from_door.go(MigrationId(vm.id), DESTINATION, replace(landing, address="127.0.0.1", port=port))
+
+
+async def real_machines(one: PrivateHost, other: PrivateHost, wire: str) -> RealMachines:
+    source, destination = LibvirtHost(one), LibvirtHost(other)
+    await source.open()
+    await destination.open()
+    made = RealMachines(source, destination, wire)
+    await made.open(one, other)
+    return made
