@@ -187,12 +187,16 @@ find_python() {
 # need_python [--no-dev]: .venv with exactly what uv.lock says. uv comes from pip, in an environment of its own.
 need_python() {
     local python uv=$ROOT/.venv-uv/bin/uv
+    local -a compile=()
     python=$(find_python)
     if ! "$uv" --version >/dev/null 2>&1; then
         quietly "$python" -m venv --clear "$ROOT/.venv-uv"
         quietly "$ROOT/.venv-uv/bin/python" -m pip install -q --disable-pip-version-check 'uv>=0.9'
     fi
+    # Compiled by whom it belongs to: else what sudo runs leaves root's files here, which the user cannot remove.
+    if ((EUID != 0)); then compile=(--compile-bytecode); fi
     quietly env UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 UV_PROJECT_ENVIRONMENT="$ROOT/.venv" \
-        "$uv" sync --project "$ROOT" --frozen --inexact --extra agent --python "$python" "$@"
+        "$uv" sync --project "$ROOT" --frozen --inexact --extra agent --python "$python" "${compile[@]}" "$@"
+    if ((EUID != 0)); then quietly "$ROOT/.venv/bin/python" -m compileall -q "$ROOT/src"; fi
     ok "$("$ROOT/.venv/bin/python" -c 'import sys; print("Python %d.%d.%d" % sys.version_info[:3])')"
 }
