@@ -119,6 +119,14 @@ async def test_facts_are_whole(files: MachineFiles, tmp_path: Path) -> None:
     assert facts.agent_version
 
 
+@pytest.mark.parametrize(("offered", "facts_mib", "free_mib"), [(0, 64235, 40960), (2048, 2048, 2048), (50_000, 50_000, 40960), (100_000, 64235, 40960)])
+async def test_a_host_offers_no_more_than_it_is_told_to_nor_than_it_has(
+    files: MachineFiles, tmp_path: Path, offered: int, facts_mib: int, free_mib: int
+) -> None:
+    probe = RealProbe(ACCELERATOR, tmp_path, Hypervisor(), files, memory_mib=offered)
+    assert ((await probe.facts()).memory_mib, (await probe.load()).memory_free_mib) == (facts_mib, free_mib)
+
+
 async def test_load_never_fails(files: MachineFiles, tmp_path: Path) -> None:
     hypervisor = Hypervisor()
     probe = RealProbe(ACCELERATOR, tmp_path, hypervisor, files)
