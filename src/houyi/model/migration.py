@@ -240,7 +240,7 @@ class ObservedMove:
     figures: Figures | None = None
     mode: MoveMode | None = None
     gap_ms: float = 0.0
-    """Destination: from the guest's stop at the source until it was resumed here, as far as both clocks can tell; 0: not known."""
+    """From the guest's stop at the source until it was resumed at the destination, by the clock of who says so; 0: not known."""
     error: Problem | None = None
     at: float = 0.0
     """Unix seconds, the host's clock."""

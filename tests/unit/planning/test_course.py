@@ -162,6 +162,15 @@ class TestEnds:
         for source, destination in [(replace(cleaned, clean=False), taken), (cleaned, replace(taken, busy=True)), (replace(cleaned, order=O.MOVE), taken)]:
             assert course(move(S.FINISHING, source=source, destination=destination)).state is S.FINISHING
 
+    def test_the_outcome_is_what_the_source_says_last(self):
+        early, last = Figures(elapsed_seconds=3.0, downtime_ms=102.0), Figures(elapsed_seconds=4.0, downtime_ms=66.0)
+        one = move(source=seen(SOURCE, P.HALTED, O.MOVE, figures=early), destination=seen(DESTINATION, P.LIVE, O.PREPARE, went=True))
+        committed = replace(one, course=course(one))
+        assert committed.course.outcome.downtime_ms == 102.0
+        cleaned = seen(SOURCE, P.NONE, O.CLEAN, clean=True, over=True, figures=last, gap_ms=80.0)
+        done = course(replace(committed, source=cleaned, destination=seen(DESTINATION, P.LIVE, O.TAKE, went=True)))
+        assert (done.outcome.total_seconds, done.outcome.downtime_ms, done.outcome.gap_ms) == (4.0, 66.0, 80.0)
+
     @pytest.mark.parametrize(("cancelled", "end"), [(True, S.CANCELLED), (False, S.FAILED)])
     def test_aborted_once_both_have_done_their_part(self, cancelled, end):
         released, withdrawn = seen(SOURCE, P.LIVE, O.RELEASE), seen(DESTINATION, P.NONE, O.WITHDRAW, clean=True)

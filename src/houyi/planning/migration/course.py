@@ -182,7 +182,9 @@ def _finishing(migration: Migration, now: float) -> Decision:
     taken = migration.destination_id in migration.gone or (destination is not None and destination.order is Order.TAKE and not destination.busy)
     if not (cleaned and taken):
         return Decision(course=migration.course)
-    return Decision(course=replace(migration.course, state=_S.DONE, orders={}, ended_at=now))
+    told = source is not None and source.over and source.figures is not None  # its last words, which came after the commit
+    outcome = _outcome(migration, now) if told else migration.course.outcome
+    return Decision(course=replace(migration.course, state=_S.DONE, orders={}, ended_at=now, outcome=outcome))
 
 
 def _aborting(migration: Migration, now: float) -> Decision:
@@ -196,7 +198,7 @@ def _aborting(migration: Migration, now: float) -> Decision:
 
 
 def _outcome(migration: Migration, now: float) -> Outcome:
-    """As far as it is known at the commit; the ends' last words are in their observations."""
+    """As far as it is known now: at the commit, and again at the end."""
     source, destination = migration.source, migration.destination
     figures = source.figures if source is not None else None
     cold = migration.spec.kind is MigrationKind.COLD
@@ -204,7 +206,7 @@ def _outcome(migration: Migration, now: float) -> Outcome:
     return Outcome(
         total_seconds=figures.elapsed_seconds if figures is not None and figures.elapsed_seconds else now - migration.course.moved_at,
         downtime_ms=figures.downtime_ms if figures is not None else 0.0,
-        gap_ms=destination.gap_ms if destination is not None else 0.0,
+        gap_ms=max(seen.gap_ms for seen in (source, destination) if seen is not None) if source or destination else 0.0,
         sent_mib=figures.memory_sent_mib + figures.disk_sent_mib if figures is not None else 0.0,
         rounds=figures.rounds if figures is not None else 0,
         mode=mode or (MoveMode.COLD if cold else MoveMode.PLAIN),
