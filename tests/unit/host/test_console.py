@@ -59,12 +59,12 @@ async def test_sockets_of_others_are_refused(files: Files) -> None:
     with pytest.raises(Failed) as caught:
         await consoles.serial(ID)
     assert caught.value.code == "socket_foreign"
-    server.close()
     files.serial_socket(ID).rename(files.run / "moved")
     files.serial_socket(ID).symlink_to(files.run / "moved")
     with pytest.raises(Failed) as caught:
         await RealConsoles(files, lambda: frozenset({os.geteuid()})).serial(ID)
     assert caught.value.code == "socket_foreign"
+    server.close()
 
 
 async def test_a_dead_socket_is_a_guest_that_does_not_run(files: Files) -> None:

@@ -69,6 +69,8 @@ def complaints(folder: Path, texts: dict[str, str]) -> list[str]:
         (folder / name).write_text(text)
     argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *(str(folder / name) for name in texts)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    if "Failed to create directory" in done.stderr:  # from systemd 257 on
+        pytest.skip("systemd-analyze wants /run/systemd, which this user cannot make")
     return [line for line in done.stderr.splitlines() if str(folder) in line or line.startswith("houyi-")]
 
 
