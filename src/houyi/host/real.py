@@ -62,15 +62,16 @@ async def open_ports(
         await consoles.close()
         await connection.close()
 
+    numa = MachineFiles().numa()
     return Ports(
-        machine=LibvirtMachine(connection, events, memory, files, clock, accelerator, settings.agent.tcg_tb_size_mib, MachineFiles().numa()),
+        machine=LibvirtMachine(connection, events, memory, files, clock, accelerator, settings.agent.tcg_tb_size_mib, numa),
         guests=LibvirtGuests(connection),
         disks=RealDisks(files, owner, _name(owner)),
         networks=LibvirtNetworks(connection, files.state / "networks", sysfs),
         consoles=consoles,
         probe=make_probe(facts),
         mover=LibvirtMover(
-            connection, memory, events.endings, Maker(files, accelerator, settings.agent.tcg_tb_size_mib), owner, settings.agent.migration_tls_dir
+            connection, memory, events.endings, Maker(files, accelerator, settings.agent.tcg_tb_size_mib, numa), owner, settings.agent.migration_tls_dir
         ),
         passages=LibvirtPassages(settings.agent.libvirt_uri),
         files=files.state,

@@ -25,7 +25,7 @@ from houyi.host.libvirt.domains import Memory, mark_of
 from houyi.host.libvirt.jobs import Endings, figures_of
 from houyi.host.libvirt.presences import is_postcopy, presence
 from houyi.model.errors import Conflict, Failed, Invalid
-from houyi.model.host import Accelerator
+from houyi.model.host import Accelerator, NumaNode
 from houyi.model.ids import VmId
 from houyi.model.migration import Figures, Knobs, Landing, Presence, Terms
 from houyi.model.vm import DesiredVm
@@ -43,9 +43,11 @@ class Maker:
     files: Files
     accelerator: Callable[[], Accelerator]
     tcg_tb_size_mib: int
+    numa: tuple[NumaNode, ...] = ()
 
     def context(self, vm: DesiredVm) -> DomainContext:
-        return DomainContext(vm=vm, accelerator=self.accelerator(), tcg_tb_size_mib=self.tcg_tb_size_mib, paths=self.files.paths(vm.id))
+        paths = self.files.paths(vm.id)
+        return DomainContext(vm=vm, accelerator=self.accelerator(), tcg_tb_size_mib=self.tcg_tb_size_mib, paths=paths, numa=self.numa)
 
 
 class LibvirtMover:
