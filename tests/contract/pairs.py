@@ -117,14 +117,14 @@ class RealMachines(Machines):
             await self.destination.ports.mover.go(vm.id, run=True)
 
         address, port = await self.to_door.admit(Admission(move=move, peer=SOURCE, libvirt=lambda: self.passages.open(vm.id, landing, terms), go=go))
-        async with self.from_door.way(move, DESTINATION, replace(landing, address=address, port=port)) as way:
+        self.at_door = replace(landing, address=address, port=port)
+        async with self.from_door.way(move, DESTINATION, self.at_door) as way:
             yield way
         await self.to_door.shut(move)
 
-    async def go(self, vm: DesiredVm, landing: Landing) -> None:
-        """As the source's agent says it."""
-        port = (await self.to_door.admit(self.to_door._admitted[MigrationId(vm.id)]))[1]
-        await self.from_door.go(MigrationId(vm.id), DESTINATION, replace(landing, address="127.0.0.1", port=port))
+    async def go(self, vm: DesiredVm) -> None:
+        """As the source's agent says it, while the way is open."""
+        await self.from_door.go(MigrationId(vm.id), DESTINATION, self.at_door)
 
 
 async def real_machines(one: PrivateHost, other: PrivateHost, wire: str) -> RealMachines:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from contract.hosts import LibvirtHost
-from real.hosts import PrivateHost, private_host
+from contract.pairs import RealMachines, real_machines
+from real.hosts import PrivateHost, join, private_host
 from real.tiny import tiny_path
 
 
@@ -22,6 +23,20 @@ async def real(libvirt_host: PrivateHost) -> AsyncIterator[LibvirtHost]:
     await host.open()
     yield host
     await host.close()
+
+
+@pytest.fixture(scope="session")
+def second_host(libvirt_host: PrivateHost) -> Iterator[tuple[PrivateHost, str]]:
+    """Joined to the first by a wire; and its address."""
+    with private_host() as host:
+        yield host, join(libvirt_host, host)[1]
+
+
+@pytest.fixture
+async def machines(libvirt_host: PrivateHost, second_host: tuple[PrivateHost, str]) -> AsyncIterator[RealMachines]:
+    made = await real_machines(libvirt_host, *second_host)
+    yield made
+    await made.close()
 
 
 @pytest.fixture(scope="session")
