@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from houyi.host.sim import SimHost, SimNet
-from houyi.host.sim.job import SimJob
 from houyi.host.sim.net import Phase, SimRoad
 from houyi.model.errors import Conflict, Failed, Unavailable
-from houyi.model.ids import MigrationId
+from houyi.model.ids import MigrationId, VmId
 from houyi.model.migration import Figures, Knobs, Landing, Presence, Terms
 from made import a_vm, an_image
 from sim.virtual import VirtualClock, VirtualLoop
@@ -44,7 +43,7 @@ class Two:
         return (await self.mover.presences([VM.id]))[VM.id], (await self.other.presences([VM.id]))[VM.id]
 
     def at(self, phase: Phase, act: Callable[[], object]) -> None:
-        def watch(now: Phase, _job: SimJob) -> None:
+        def watch(now: Phase, _vm_id: VmId) -> None:
             if now is phase:
                 act()
 

@@ -1,16 +1,11 @@
 """Random schedules of users, guests and faults, each replayable from its seed: `HOUYI_SIM_SEEDS=1000 pytest tests/sim/test_schedules.py` for a longer look."""
 
 import asyncio
-import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import structlog
 
 from houyi.control.commands.vm_create import VmAsk, create_vm
 from houyi.host.sim.state import SimDomain
@@ -19,25 +14,9 @@ from houyi.model.vm import VmState
 from sim.schedule import Monitor, World, settled, simulate
 from sim.virtual import VirtualLoop
 
+pytestmark = pytest.mark.usefixtures("quiet")
 SEEDS = int(os.environ.get("HOUYI_SIM_SEEDS", "4"))
 EVENTS = 60
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """A folder in memory where there is one: a simulated hour should not wait for a real disk."""
-    folder = Path(tempfile.mkdtemp(prefix="houyi-sim-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """What is logged is of use for one seed at a time only; the story of a seed is in its failure."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    yield
-    structlog.configure(**before)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -4,16 +4,22 @@
     sim.fail_next("start", Failed("libvirt_failed", "..."))        the next call of that name fails so
     sim.lose_libvirt(); sim.restore_libvirt()                      what needs libvirt raises Unavailable in between
     sim.guest_shutdown(vm_id), guest_reboot, guest_panic, kill_qemu, io_error: what guests do by themselves
+    sim.join(net, "a"): moves to and from the others of `net`, whose links break to order
     sim.power_cut(): every domain is off, as after a reboot of the host; files and definitions stay
 
 It passes the contract suite of the real machine (tests/contract). Nothing here sleeps in real time: what takes time waits on the clock.
 """
 
+from pathlib import Path
+
+from houyi.base.clock import Clock
 from houyi.host.port import Ports
+from houyi.host.sim.job import SimJob
 from houyi.host.sim.mover import SimMover, SimPassages
 from houyi.host.sim.net import SimNet
 from houyi.host.sim.ports import SimConsoles, SimDisks, SimGuests, SimMachine, SimNetworks, SimProbe
 from houyi.host.sim.state import SimState, sim_facts
+from houyi.model.ids import VmId
 
 __all__ = ["SimHost", "SimNet", "sim_facts"]
 
@@ -21,7 +27,13 @@ __all__ = ["SimHost", "SimNet", "sim_facts"]
 class SimHost(SimState):
     """One simulated machine: its state, its faults, its ports."""
 
-    net: SimNet | None = None
+    def __init__(
+        self, clock: Clock, *, boot_seconds: float = 3.0, shutdown_seconds: float = 1.0, fetch_seconds: float = 0.0, files: Path = Path("/sim")
+    ) -> None:
+        super().__init__(clock, boot_seconds=boot_seconds, shutdown_seconds=shutdown_seconds, fetch_seconds=fetch_seconds, files=files)
+        self.net: SimNet | None = None
+        self.jobs: dict[VmId, SimJob] = {}
+        """The newest move of each VM from here."""
 
     def join(self, net: SimNet, address: str) -> None:
         """Be reached by other simulated machines, at `address`."""
@@ -36,7 +48,7 @@ class SimHost(SimState):
             networks=SimNetworks(self),
             consoles=SimConsoles(self),
             probe=SimProbe(self),
-            mover=SimMover(self, self.net),
+            mover=SimMover(self, self.net, self.jobs),
             passages=SimPassages(),
             files=self.files,
             close=self.close,

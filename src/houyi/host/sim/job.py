@@ -188,7 +188,7 @@ class SimJob:
     async def _enter(self, phase: Phase) -> None:
         self.phase = phase
         if self.net.watch is not None:
-            self.net.watch(phase, self)
+            self.net.watch(phase, self.vm.id)
         await asyncio.sleep(0)
 
     async def _message(self) -> None:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from houyi.host.domxml.context import domain_name
 from houyi.host.port import CallsWitness, Channel, MachineEvent
 from houyi.host.sim.job import SimJob
 from houyi.host.sim.net import SimNet
@@ -16,9 +15,9 @@ from houyi.model.vm import DesiredVm, VmState
 
 
 class SimMover:
-    def __init__(self, sim: SimState, net: SimNet | None) -> None:
-        self._sim, self._net = sim, net
-        self._jobs = sim.jobs
+    def __init__(self, sim: SimState, net: SimNet | None, jobs: dict[VmId, SimJob]) -> None:
+        """:param jobs: the newest of each VM from here; they outlive the agent that asks."""
+        self._sim, self._net, self._jobs = sim, net, jobs
 
     async def presences(self, vm_ids: Collection[VmId]) -> Mapping[VmId, Presence]:
         self._sim.enter("presences", "")
@@ -32,7 +31,7 @@ class SimMover:
         self._sim.enter("landing_xml", vm.id, libvirt=False)
         if vm.id not in self._sim.disks or vm.id not in self._sim.seeds:
             raise Failed("disk_missing", f"VM {vm.name} has no disk or no seed on this host: create them first")
-        return f"<domain><name>{domain_name(vm.id)}</name></domain>"
+        return f"<domain type='sim'><uuid>{vm.id}</uuid></domain>"
 
     async def send(self, vm: DesiredVm, landing: Landing, libvirt_socket: Path, terms: Terms) -> Figures:
         self._sim.enter("send", vm.id)

@@ -9,14 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from houyi.host.sim.state import SimState
 from houyi.model.errors import Unavailable
-from houyi.model.ids import MigrationId
-
-if TYPE_CHECKING:
-    from houyi.host.sim.job import SimJob
-    from houyi.host.sim.state import SimState
+from houyi.model.ids import MigrationId, VmId
 
 KEEPALIVE_SECONDS = 30.0
 """libvirt's own: six pings, five seconds apart."""
@@ -48,7 +44,7 @@ class Link(StrEnum):
     SILENT = "silent"
 
 
-Watch = Callable[[Phase, "SimJob"], None]
+Watch = Callable[[Phase, VmId], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -121,6 +117,10 @@ class SimNet:
     def door(self, address: str, move: MigrationId) -> object:
         """Whoever has opened it; None: it is shut."""
         return self._doors.get((address, move))
+
+    def doors(self, address: str) -> list[MigrationId]:
+        """The moves for which they are open there."""
+        return [move for where, move in self._doors if where == address]
 
     def shut_door(self, address: str, move: MigrationId) -> None:
         """What came in through it is let go: the far end hears of it if it can."""

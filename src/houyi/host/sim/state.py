@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from houyi.base.clock import Clock
 from houyi.host.port import MachineEvent
@@ -16,9 +16,6 @@ from houyi.model.image import DesiredImage
 from houyi.model.migration import Presence
 from houyi.model.network import DesiredNetwork
 from houyi.model.vm import DesiredVm, StateReason, VmState
-
-if TYPE_CHECKING:
-    from houyi.host.sim.job import SimJob
 
 ON = frozenset({VmState.RUNNING, VmState.PAUSED})
 LOG_BYTES = 1 << 20
@@ -98,8 +95,6 @@ class SimState:
         self.address = ""
         """In the network of simulated machines."""
         self.boots = 0
-        self.jobs: dict[VmId, SimJob] = {}
-        """The newest move of each VM from here; it outlives agents."""
 
     async def close(self) -> None:
         for task in self._tasks:
