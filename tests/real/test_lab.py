@@ -25,6 +25,19 @@ BOOT_SECONDS = 180
 SEEN_SECONDS = LEASE_SECONDS + 30
 WHO_AM_I = "hostname; cat /proc/sys/kernel/random/boot_id /etc/machine-id; virsh capabilities | grep -o '<uuid>.*'; readlink /proc/1/ns/net /proc/1/ns/mnt"
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
+HOLD = """
+import socket, sys
+held = socket.create_connection((sys.argv[1], 22), 20)
+print(held.recv(1000)[:8].decode(), flush=True)
+sys.stdin.readline()
+held.settimeout(30)
+held.sendall(b"SSH-1.0-old\\r\\n")
+while held.recv(1000):
+    pass
+print("ended by the guest")
+"""
+"""Greeted by the guest's SSH server; told to go on, it speaks a version that the server hangs up on: an end in order comes only over a connection
+that both sides still know."""
 REFUSED, SILENT = "ConnectionRefusedError", r"TimeoutError|No route to host"
 
 
@@ -145,6 +158,22 @@ def test_a_host_that_is_cut_goes_on(hello: Lab) -> None:
     hello.until(hello.states, lambda states: states[host] == "ready", SEEN_SECONDS)
     assert hello.vm(NAME)["started_at"] == started
     assert qemu(hello) == pids != []
+
+
+def test_a_vm_moves_with_its_open_connections(hello: Lab) -> None:
+    source, address = home(hello), hello.vm(NAME)["nics"][0]["address"]
+    bystander = next(host for host in HOSTS if host != source)
+    argv = hello.argv("lab", "exec", bystander, "--", sys.executable, "-c", HOLD, address)
+    with subprocess.Popen(argv, env=hello.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holding:
+        try:
+            assert holding.stdout is not None
+            assert holding.stdout.readline().startswith("SSH-2.0-")
+            hello.houyi("vm", "migrate", NAME)
+            assert home(hello) != source
+            assert holding.communicate("\n", timeout=60)[0] == "ended by the guest\n"
+        finally:
+            holding.kill()
+    assert len(qemu(hello)) == 1
 
 
 def test_power_loss_and_power_on(hello: Lab) -> None:
