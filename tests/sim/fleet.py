@@ -250,6 +250,7 @@ def go_without_proof(fleet: Fleet, vm_id: VmId) -> None:
     assert door is not None
     door.enter(connection.road.move)
     connection.lose()
+    _alone(fleet.source)  # else the server may have its halted copy removed before libvirt resumes it
 
 
 async def live_through(folder: Path, phase: Phase, fault: Callable[[Fleet, VmId], Awaitable[None] | None]) -> MigrationState:
