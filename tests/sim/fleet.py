@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from houyi.control.commands.migration import MigrationAsk, cancel_migration, migrate_vm
 from houyi.control.commands.vm_create import VmAsk, create_vm
 from houyi.host.sim.net import Phase
+from houyi.host.sim.state import forget_domain
 from houyi.model.errors import Conflict
 from houyi.model.ids import VmId
 from houyi.model.migration import ENDED, Migration, MigrationState
@@ -171,7 +172,7 @@ def _kill(machine: Machine, vm_id: VmId) -> None:
     """One that is still arriving goes with its process."""
     if domain := machine.sim.running(vm_id):
         if domain.transient:
-            machine.sim.forget_domain(vm_id, domain)
+            forget_domain(machine.sim, vm_id, domain)
         else:
             machine.sim.kill_qemu(vm_id)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from houyi.host.port import MachineEvent
 from houyi.host.sim.net import LATENCY_SECONDS, Link, Phase, SimConnection, SimNet
-from houyi.host.sim.state import ON, SimDomain, SimState
+from houyi.host.sim.state import ON, SimDomain, SimState, forget_domain
 from houyi.model.errors import Failed, HouyiError, Unavailable
 from houyi.model.migration import Figures, Knobs, Landing, Presence, Terms
 from houyi.model.vm import DesiredVm, StateReason, VmState
@@ -92,7 +92,7 @@ class SimJob:
             if self.connection.lost_at_destination.is_set() or told or not self.destination.connected:
                 await _back(self.destination)
                 if arriving.transient:
-                    self.destination.forget_domain(self.vm.id, arriving)
+                    forget_domain(self.destination, self.vm.id, arriving)
                 return
             await self.destination.clock.sleep(TICK_SECONDS / 4)
 
@@ -183,7 +183,7 @@ class SimJob:
         for _ in range(5):
             await self.source.clock.sleep(CONFIRM_SECONDS / 5)
             self._look_at_source()
-        self.source.forget_domain(self.vm.id, self._here)
+        forget_domain(self.source, self.vm.id, self._here)
 
     async def _enter(self, phase: Phase) -> None:
         self.phase = phase
@@ -235,7 +235,7 @@ class SimJob:
     def _recovered(self) -> None:
         """libvirtd has come back and finds a job that was under way."""
         if self.phase is Phase.CONFIRM and self._is_here():
-            self.source.end(self.vm.id, VmState.STOPPED, StateReason.NONE, "")
+            self.source.external_destroy(self.vm.id)
         elif self.phase not in (Phase.FINISH, Phase.FINISHED):
             self._return()
 

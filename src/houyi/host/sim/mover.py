@@ -31,7 +31,7 @@ class SimMover:
         self._sim.enter("landing_xml", vm.id, libvirt=False)
         if vm.id not in self._sim.disks or vm.id not in self._sim.seeds:
             raise Failed("disk_missing", f"VM {vm.name} has no disk or no seed on this host: create them first")
-        return f"<domain type='sim'><uuid>{vm.id}</uuid></domain>"
+        return f"simulated domain {vm.id}"
 
     async def send(self, vm: DesiredVm, landing: Landing, libvirt_socket: Path, terms: Terms) -> Figures:
         self._sim.enter("send", vm.id)

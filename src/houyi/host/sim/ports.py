@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 
 from houyi.host.port import Channel, DomainSeen, MachineEvent, Progress, ReadImage
-from houyi.host.sim.state import ON, SimDomain, SimState
+from houyi.host.sim.state import ON, SimDomain, SimState, later
 from houyi.model.errors import Conflict, Failed, Invalid, Unavailable
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, VmId
@@ -53,7 +53,7 @@ class SimMachine:
         domain.booted_at = domain.started_at + sim.boot_seconds
         domain.say(b"booting\r\n")
         sim.emit(MachineEvent(vm_id=vm.id, kind=""))
-        sim.later(sim.boot_seconds, lambda: sim.emit(MachineEvent(vm_id=vm.id, kind="")))
+        later(sim, sim.boot_seconds, lambda: sim.emit(MachineEvent(vm_id=vm.id, kind="")))
 
     async def shutdown(self, vm_id: VmId) -> None:
         sim = self._sim
@@ -67,7 +67,7 @@ class SimMachine:
             if domain.run == run and domain.state is VmState.RUNNING:
                 sim.orderly_off(vm_id)
 
-        sim.later(sim.shutdown_seconds, off)
+        later(sim, sim.shutdown_seconds, off)
 
     async def destroy(self, vm_id: VmId) -> None:
         self._sim.enter("destroy", vm_id)

@@ -115,11 +115,11 @@ class SimState:
 
     def guest_shutdown(self, vm_id: VmId) -> None:
         """The guest powers itself off."""
-        self.end(vm_id, VmState.STOPPED, StateReason.GUEST_SHUTDOWN, "guest_shutdown")
+        self._end(vm_id, VmState.STOPPED, StateReason.GUEST_SHUTDOWN, "guest_shutdown")
 
     def orderly_off(self, vm_id: VmId) -> None:
         """The guest has followed the power button."""
-        self.end(vm_id, VmState.STOPPED, StateReason.REQUESTED, "")
+        self._end(vm_id, VmState.STOPPED, StateReason.REQUESTED, "")
 
     def guest_reboot(self, vm_id: VmId) -> None:
         self.boot_again(vm_id, "guest_reboot")
@@ -132,10 +132,10 @@ class SimState:
         self.emit(MachineEvent(vm_id=vm_id, kind=kind))
 
     def guest_panic(self, vm_id: VmId) -> None:
-        self.end(vm_id, VmState.CRASHED, StateReason.GUEST_PANIC, "guest_panic")
+        self._end(vm_id, VmState.CRASHED, StateReason.GUEST_PANIC, "guest_panic")
 
     def kill_qemu(self, vm_id: VmId) -> None:
-        self.end(vm_id, VmState.CRASHED, StateReason.QEMU_DIED, "qemu_died")
+        self._end(vm_id, VmState.CRASHED, StateReason.QEMU_DIED, "qemu_died")
 
     def io_error(self, vm_id: VmId) -> None:
         """The guest is stopped by an I/O error of its disk, until it is resumed."""
@@ -145,7 +145,7 @@ class SimState:
 
     def external_destroy(self, vm_id: VmId) -> None:
         """Somebody powers the domain off behind our back."""
-        self.end(vm_id, VmState.STOPPED, StateReason.EXTERNAL, "")
+        self._end(vm_id, VmState.STOPPED, StateReason.EXTERNAL, "")
 
     def power_cut(self) -> None:
         self.boots += 1
@@ -168,13 +168,6 @@ class SimState:
         if libvirt and not self.connected:
             raise Unavailable("libvirt_away", "libvirt does not answer: it is tried again by itself; look at libvirtd's log")
 
-    def later(self, seconds: float, act: Callable[[], None]) -> None:
-        async def wait() -> None:
-            await self.clock.sleep(seconds)
-            act()
-
-        self.work(wait())
-
     def work(self, work: Coroutine[Any, Any, None]) -> None:
         """What the machine does by itself, until it ends or the machine is closed."""
         task = asyncio.get_running_loop().create_task(work)
@@ -190,7 +183,7 @@ class SimState:
         domain = self.domains.get(vm_id)
         return domain is not None and domain.state is VmState.RUNNING and self.clock.now() >= domain.booted_at
 
-    def end(self, vm_id: VmId, state: VmState, reason: StateReason, kind: str) -> None:
+    def _end(self, vm_id: VmId, state: VmState, reason: StateReason, kind: str) -> None:
         domain = self.domains[vm_id]
         domain.state, domain.reason, domain.started_at, domain.move = state, reason, 0.0, None
         domain.run += 1
@@ -199,18 +192,28 @@ class SimState:
         domain.viewers.clear()
         self.emit(MachineEvent(vm_id=vm_id, kind=kind))
 
-    def forget_domain(self, vm_id: VmId, domain: SimDomain) -> None:
-        """This very domain, with its guest, if it is still there."""
-        if self.domains.get(vm_id) is domain:
-            if domain.state in ON:
-                self.end(vm_id, VmState.STOPPED, StateReason.REQUESTED, "")
-            del self.domains[vm_id]
-            self.emit(MachineEvent(vm_id=vm_id, kind=""))
-
     def destroy(self, vm_id: VmId) -> None:
         domain = self.domains.get(vm_id)
         if domain and (domain.state in ON or domain.state is VmState.CRASHED):
-            self.end(vm_id, VmState.STOPPED, StateReason.REQUESTED, "")
+            self._end(vm_id, VmState.STOPPED, StateReason.REQUESTED, "")
+
+
+def later(sim: SimState, seconds: float, act: Callable[[], None]) -> None:
+    """The machine does `act` by itself, after a while."""
+
+    async def wait() -> None:
+        await sim.clock.sleep(seconds)
+        act()
+
+    sim.work(wait())
+
+
+def forget_domain(sim: SimState, vm_id: VmId, domain: SimDomain) -> None:
+    """This very domain, with its guest, if it is still there."""
+    if sim.domains.get(vm_id) is domain:
+        sim.destroy(vm_id)
+        del sim.domains[vm_id]
+        sim.emit(MachineEvent(vm_id=vm_id, kind=""))
 
 
 def sim_facts(hostname: str = "sim", *, cpus: int = 16, memory_mib: int = 65536, disk_gib: int = 1000) -> HostFacts:
