@@ -221,6 +221,6 @@ def test_a_course_is_told_whole() -> None:
     from houyi.model.migration import Migration, MigrationSpec
     from houyi.wire.v1.migration import Migration as Told
 
-    hidden = {"orders", "epoch", "source_heard", "destination_heard", "spec", "course"}
+    hidden = {"orders", "epoch", "source_heard", "destination_heard", "gone", "spec", "course"}
     known = {one.name for shape in (Migration, MigrationSpec, MigrationCourse) for one in fields(shape)}
     assert known - hidden <= set(Told.model_fields)
