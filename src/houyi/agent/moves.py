@@ -187,7 +187,7 @@ class ServedMove:
                 self._remember(error=error.problem)
             elif step is not MoveStep.ABORT:
                 raise Unavailable(error.code, error.detail) from error  # it has to work in the end: again later
-        return self._move == move or self._dirty.is_set()
+        return step is not MoveStep.ABORT  # what was told to stop takes its time; that it has is an event, or seen by the next look
 
     async def _here(self) -> Here:
         presence = (await self._parts.ports.mover.presences([self.vm_id]))[self.vm_id]

@@ -135,12 +135,12 @@ class Fleet:
         sums = np.bincount(domains[known], weights=self.members(group_id)[known], minlength=1).astype(np.int64)
         return np.where(known, sums[domains], 0)
 
-    def take(self, host_id: HostId, amounts: Amounts = NOTHING, group: PlacementGroup | None = None) -> None:
-        """Count in that a VM goes there, so that the next choice knows."""
+    def take(self, host_id: HostId, amounts: Amounts = NOTHING, group: PlacementGroup | None = None, *, members: int = 1) -> None:
+        """Count in that a VM goes there, so that the next choice knows. :param members: of its group that come; -1: one leaves."""
         row = self.rows[host_id]
         for name, amount in amounts.items():
             if name in self._left:
                 self._left[name][row] -= amount
         if group is not None:
-            self.members(group.id)[row] += 1
+            self.members(group.id)[row] += members
         self.taken += 1
