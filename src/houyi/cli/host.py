@@ -10,13 +10,14 @@ from houyi.cli import join_token
 from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.given import labels_of
-from houyi.cli.output import Column, Row, show_list, show_object
+from houyi.cli.output import Column, Format, Row, note, show_list, show_object, write_data
+from houyi.cli.progress import follow
 from houyi.cli.quantities import show_age, show_bytes, show_gib, show_mib, show_pairs
-from houyi.cli.session import OPTIONS, Options, connect, dig, everything, noun
+from houyi.cli.session import OPTIONS, WAITING, Options, Waiting, connect, dig, everything, noun
 from houyi.model.errors import Invalid
 from houyi.sdk.paths import path
 
-app = noun("host", "The machines that VMs run on: see what they can do, cordon, label, let new ones join.")
+app = noun("host", "The machines that VMs run on: see what they can do, cordon, drain, label, let new ones join.")
 
 Name = Annotated[str, Parameter(help="Name or id of the host.")]
 
@@ -102,8 +103,46 @@ def cordon(name: Name, /, *, options: Options = OPTIONS) -> None:
 
 @app.command
 def uncordon(name: Name, /, *, options: Options = OPTIONS) -> None:
-    """Let new VMs come to a host again."""
+    """Let new VMs come to a host again; ends a drain."""
     _change(name, {"cordoned": False}, f"host {name} takes new VMs", options)
+
+
+def drain_columns(_now: float) -> Sequence[Column]:
+    return (
+        Column("VM", lambda one: str(one["vm_name"])),
+        Column("TO", lambda one: str(dig(one, "destination_name") or "stays")),
+        Column("HOW", lambda one: str(dig(one, "forecast.mode") or dig(one, "kind") or "-")),
+        Column("AFTER", lambda one: f"{one['begins_after_seconds']:.0f}s" if dig(one, "destination_id") else "-", right=True),
+        Column("TAKES", lambda one: f"{dig(one, 'forecast.total_seconds', 0.0):.0f}s" if one.get("forecast") else "-", right=True),
+        Column("BLOCKED", lambda one: "; ".join(f"{blocker['detail']} ({blocker['code']})" for blocker in dig(one, "blockers", [])) or "-"),
+    )
+
+
+@app.command
+def drain(
+    name: Name,
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(negative=(), help="Only show the plan: where each VM would go, how long it takes, and what stands against it.")] = False,
+    waiting: Waiting = WAITING,
+    options: Options = OPTIONS,
+) -> None:
+    """Move every VM of a host away, and let none come until `houyi host uncordon`. No VM is stopped; what cannot move is shown and stays."""
+    table = options.output is Format.TABLE
+    with connect(options) as api:
+        plan = api.request("POST", path("hosts", name, "drain"), params={"dry_run": True}) if dry_run or table else {}
+        if table:
+            show_list(plan["vms"], drain_columns(time.time()), options.output, empty="")
+            note(str(plan["summary"]))
+        elif dry_run:
+            write_data(plan, options.output)
+        if dry_run:
+            return
+        operation = follow(api, api.request("POST", path("hosts", name, "drain")), waiting, f"drain {name}")
+        if not table:
+            write_data(operation, options.output)
+        elif waiting.wait:
+            note(f"host {name} is empty: it takes no VMs until `houyi host uncordon {name}`")
 
 
 @app.command

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from houyi.model.ids import HostId
+from houyi.model.ids import HostId, OperationId
 from houyi.model.resources import Amounts
 
 HOST_URI = "spiffe://houyi/host/"
@@ -27,6 +27,10 @@ class HostState(StrEnum):
     """It has a certificate but has not reported yet."""
     READY = "ready"
     CORDONED = "cordoned"
+    DRAINING = "draining"
+    """Its VMs are being moved away."""
+    MAINTENANCE = "maintenance"
+    """Drained: nothing is claimed on it any more."""
     UNREACHABLE = "unreachable"
 
 
@@ -106,6 +110,8 @@ class Host:
     name: str
     labels: Mapping[str, str]
     cordoned: bool
+    drain_id: OperationId | None = None
+    """The operation of its drain, which may have ended; None: it is not to be drained."""
     facts: HostFacts | None
     load: HostLoad | None
     capacity: Amounts
@@ -122,4 +128,6 @@ def effective_host(host: Host) -> HostState:
         return HostState.JOINING
     if not host.connected:
         return HostState.UNREACHABLE
+    if host.drain_id is not None:
+        return HostState.DRAINING if any(host.claimed.values()) else HostState.MAINTENANCE
     return HostState.CORDONED if host.cordoned else HostState.READY

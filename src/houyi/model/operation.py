@@ -30,6 +30,9 @@ NEXT: Mapping[OperationState, frozenset[OperationState]] = {
 MIGRATE = "vm.migrate"
 """The verb whose operation is moved on by the workflow of moves, not by the VM's generation."""
 
+DRAIN = "host.drain"
+"""The verb whose operation is moved on by the reconciler of drains."""
+
 ENDED = frozenset({OperationState.DONE, OperationState.FAILED, OperationState.CANCELLED})
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from houyi.model.errors import Problem
 from houyi.model.host import Host
 from houyi.model.ids import HostId, VmId
-from houyi.model.migration import Forecast, MigrationKind
+from houyi.model.migration import ENDED, Forecast, Migration, MigrationKind, MigrationState
 from houyi.model.resources import MEMORY_MIB, VCPU, Amounts, in_words
 from houyi.model.vm import Vm
 from houyi.planning.migration.blockers import blockers, kind_of
@@ -18,6 +18,11 @@ from houyi.planning.migration.course import MOVES_PER_HOST
 from houyi.planning.placement.choose import choose
 from houyi.planning.placement.fleet import Fleet, Request
 from houyi.planning.placement.numa import base_of
+
+AHEAD = 2 * MOVES_PER_HOST
+"""How many moves a drain has open at once: those under way, and as many that begin as soon as one of them has ended. More would go by a look at the fleet that is old."""
+RETRY_SECONDS = 30.0
+RETRY_SECONDS_MAX = 600.0
 
 Foretell = Callable[[Vm, MigrationKind, HostId], Forecast | None]
 """What a move of a VM to a host would be; None: nothing is known."""
@@ -72,7 +77,8 @@ class DrainPlan:
 
 def plan_drain(host: Host, guests: Iterable[Guest], fleet: Fleet, foretell: Foretell, *, packing: float = 0.0) -> DrainPlan:
     """:param guests: every VM whose home it is. :param fleet: all hosts; takes what is planned. :param packing: as `choose` has it."""
-    going, staying = [], []
+    going: list[Departure] = []
+    staying: list[Departure] = []
     for guest in sorted(guests, key=_largest_first):
         departure = _departure(host, guest, fleet, foretell, packing)
         (staying if departure.destination_id is None else going).append(departure)
@@ -146,3 +152,53 @@ def in_short(plan: DrainPlan) -> str:
         return "the host has no VMs"
     stays = f"; {staying} cannot" if staying else ""
     return f"{going} of {going + staying} VMs can move, in about {plan.seconds:.0f} s{stays}; left on the other hosts then: {in_words(plan.left) or 'nothing'}"
+
+
+def due(plan: DrainPlan, moves: Sequence[Migration], now: float) -> list[Departure]:
+    """Which moves to begin now. One that has failed waits for 30 s, then twice as long each time, and holds up no other.
+
+    :param moves: every move of this drain. :param now: Unix seconds of the server's clock.
+    """
+    room = AHEAD - sum(one.course.state not in ENDED for one in moves)
+    again = _again_at(moves)
+    return [one for one in plan.going if again.get(one.vm_id, 0.0) <= now][: max(0, room)]
+
+
+def _again_at(moves: Sequence[Migration]) -> dict[VmId, float]:
+    """When a VM whose moves have failed is tried again: Unix seconds."""
+    failed: dict[VmId, list[float]] = {}
+    for one in moves:
+        if one.course.state in (MigrationState.FAILED, MigrationState.CANCELLED):
+            failed.setdefault(one.vm_id, []).append(one.course.ended_at)
+    return {vm_id: max(ends) + min(RETRY_SECONDS * 2.0 ** (len(ends) - 1), RETRY_SECONDS_MAX) for vm_id, ends in failed.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far a drain is."""
+
+    done: bool
+    progress: float
+    """0..1."""
+    stage: str
+    blocked_on: str
+    """'' while anything goes on. Names no VM: they are of many projects."""
+
+
+def standing(plan: DrainPlan, moves: Sequence[Migration], *, empty: bool) -> Standing:
+    """:param plan: of the VMs that are still there, those on their way among them. :param empty: whether nothing is claimed on the host any more."""
+    if empty:
+        return Standing(done=True, progress=1.0, stage=f"{_moved(moves)} moved, the host is empty", blocked_on="")
+    moved, left = _moved(moves), len(plan.departures)
+    under_way = sum(one.course.state not in ENDED for one in moves)
+    stage = f"{moved} of {moved + left} moved, {under_way} under way"
+    stays = [one for one in plan.staying if all(problem.code != "vm_migrating" for problem in one.problems)]
+    waiting = len(_again_at(moves).keys() & {one.vm_id for one in plan.going})
+    if waiting:
+        stage += f", {waiting} to be tried again"
+    blocked = "" if under_way or not stays else f"{len(stays)} cannot move ({', '.join(sorted({problem.code for one in stays for problem in one.problems}))})"
+    return Standing(done=False, progress=moved / (moved + left) if left else 0.99, stage=stage, blocked_on=blocked)
+
+
+def _moved(moves: Sequence[Migration]) -> int:
+    return len({one.vm_id for one in moves if one.course.state is MigrationState.DONE})

@@ -5,7 +5,7 @@ from typing import Any
 from houyi.model.vm import StopMode
 from houyi.sdk.calls import Call, method, nothing
 from houyi.sdk.paths import path
-from houyi.wire.v1.host import Host, HostUpdate
+from houyi.wire.v1.host import Host, HostDrainPlan, HostUpdate
 from houyi.wire.v1.image import Image, ImageCreate, ImageUpdate
 from houyi.wire.v1.join_token import JoinTokenCreate, JoinTokenCreated
 from houyi.wire.v1.migration import Migration, MigrationPlan, VmMigrate
@@ -162,6 +162,16 @@ class HostCalls:
     def update(self, host: str, changes: HostUpdate) -> Call[Host]:
         """Cordon, uncordon, label."""
         return Call("PATCH", path("hosts", host), Host.model_validate, changes)
+
+    @method
+    def plan_drain(self, host: str) -> Call[HostDrainPlan]:
+        """What `drain` would do now; does nothing."""
+        return Call("POST", path("hosts", host, "drain"), HostDrainPlan.model_validate, params={"dry_run": True})
+
+    @method
+    def drain(self, host: str) -> Call[Operation]:
+        """Move every VM away and let none come, until it is uncordoned. Its operation ends when the host is empty."""
+        return Call("POST", path("hosts", host, "drain"), _operation)
 
     @method
     def remove(self, host: str) -> Call[None]:

@@ -269,6 +269,7 @@ host = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("labels", Text, nullable=False),
     Column("cordoned", Boolean, nullable=False),
+    Column("drain_id", Text, nullable=True),
     _created(),
     _revision(),
 )

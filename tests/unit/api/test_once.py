@@ -29,6 +29,7 @@ POSTS: dict[str, Any] = {
     "/v1/join-tokens": {"lifetime_seconds": 60},
     "/v1/operations/{operation}/cancel": None,
     "/v1/migrations/{migration}/cancel": None,
+    "/v1/hosts/{host}/drain": None,
 }
 
 

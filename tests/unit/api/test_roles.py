@@ -69,6 +69,7 @@ TABLE = (
     row("GET", "/v1/hosts/{host}", 403, 403, 200),
     row("PATCH", "/v1/hosts/{host}", 403, 403, 200, {"cordoned": True}),
     row("DELETE", "/v1/hosts/{host}", 403, 403, 204),
+    row("POST", "/v1/hosts/{host}/drain", 403, 403, 202),
     row("GET", "/v1/migrations", 200, 200, 200),
     row("GET", "/v1/migrations/{migration}", 200, 404, 200),
     row("POST", "/v1/migrations/{migration}/cancel", 200, 404, 200),

@@ -265,6 +265,35 @@ PLACEMENT: dict[str, Any] = {
         {"host_id": numbered(4), "host_name": "node1", "removed_by": "room", "why": "vcpu: asked 1, left 0", "scores": {}, "total": 0.0, "chosen": False},
     ],
 }
+DRAIN_PLAN = {
+    "host_id": numbered(4),
+    "host_name": "node1",
+    "summary": "1 of 2 VMs can move, in about 11 s; 1 cannot; left on the other hosts then: vcpu 3",
+    "seconds": 11.0,
+    "vms": [
+        {
+            "vm_id": numbered(1),
+            "vm_name": "hello",
+            "kind": "live",
+            "destination_id": numbered(14),
+            "destination_name": "node2",
+            "begins_after_seconds": 0.0,
+            "forecast": PLAN["forecast"],
+            "blockers": [],
+        },
+        {
+            "vm_id": numbered(2),
+            "vm_name": "pinned",
+            "kind": "live",
+            "destination_id": None,
+            "destination_name": None,
+            "begins_after_seconds": 0.0,
+            "forecast": None,
+            "blockers": [{"code": "migration_forbidden", "detail": "the VM's migration policy is 'never'"}],
+        },
+    ],
+    "left": {"vcpu": 3},
+}
 WHO = {"token_id": numbered(7), "token_name": "admin", "role": "admin", **PROJECT, "expires_at": None}
 
 
@@ -322,6 +351,8 @@ class FakeApi:
             return Response(b"booting\r\nlogin: ", media_type="application/octet-stream")
         if path.endswith("/migrate") and request.query_params.get("dry_run"):
             return _json(200, PLAN)
+        if path.endswith("/drain"):
+            return _json(200, DRAIN_PLAN) if request.query_params.get("dry_run") else _json(202, OPERATION)
         if path.endswith("/placement"):
             return _json(200, PLACEMENT)
         if path.endswith("/tickets"):

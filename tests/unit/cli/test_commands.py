@@ -8,7 +8,7 @@ import yaml
 
 from houyi.cli.app import build_app
 from unit.cli.conftest import Houyi
-from unit.cli.fake_api import DONE, EVENT, HOST, IMAGE, MIGRATION, NOUNS, OPERATION, PLACEMENT, PLAN, VM, WHO, FakeApi, numbered
+from unit.cli.fake_api import DONE, DRAIN_PLAN, EVENT, HOST, IMAGE, MIGRATION, NOUNS, OPERATION, PLACEMENT, PLAN, VM, WHO, FakeApi, numbered
 
 VM_ID = numbered(3)
 OP = f"/v1/operations/{numbered(1)}"
@@ -92,6 +92,8 @@ CASES = [
     ("host show node1", "GET /v1/hosts/node1", None, HOST),
     ("host cordon node1", "PATCH /v1/hosts/node1", {"cordoned": True}, HOST),
     ("host uncordon node1", "PATCH /v1/hosts/node1", {"cordoned": False}, HOST),
+    ("host drain node1", "POST /v1/hosts/node1/drain", None, DONE),
+    ("host drain node1 --dry-run", "POST /v1/hosts/node1/drain", None, DRAIN_PLAN),
     ("host label node1 disk=ssd rack-", "PATCH /v1/hosts/node1", {"labels": {"disk": "ssd"}}, HOST),
     ("host remove node1 -y", "DELETE /v1/hosts/node1", None, {}),
     ("host join-token", "POST /v1/join-tokens", {"lifetime_seconds": 3600.0}, ...),
@@ -404,6 +406,15 @@ def test_what_stands_against_a_move_is_said(houyi: Houyi, api: FakeApi) -> None:
         told = houyi("migration", "plan", "hello").out
         assert f"converges  {text}" in told
         assert "11.0s, 50ms still" in told
+
+
+def test_a_drain_shows_its_plan_first(houyi: Houyi, api: FakeApi) -> None:
+    for line in (("host", "drain", "node1", "--dry-run"), ("host", "drain", "node1")):
+        ran = houyi(*line)
+        for text in ("hello", "node2", "stays", "the VM's migration policy is 'never' (migration_forbidden)"):
+            assert text in ran.out
+        assert "1 of 2 VMs can move" in ran.err
+        assert api.last("POST").params == ({"dry_run": "true"} if "--dry-run" in line else {})
 
 
 def test_a_vm_on_a_move_says_how_far_it_is(houyi: Houyi, api: FakeApi) -> None:

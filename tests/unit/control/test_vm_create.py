@@ -151,7 +151,7 @@ async def test_no_capacity_says_what_was_asked_and_what_is_left(desk: Desk) -> N
     assert caught.value.extra["asked"] == {"vcpu": 1, "memory_mib": 9064, "disk_gib": 1}
     assert caught.value.extra["left"] == {"vcpu": 4, "memory_mib": 7680, "disk_gib": 100}
     assert caught.value.extra["removed"]["room"] == 1
-    await desk.store.apply([update_host(desk.host_id, cordoned=True, labels={})])
+    await desk.store.apply([update_host(desk.host_id, cordoned=True, drain_id=None, labels={})])
     with pytest.raises(NoCapacity, match="not ready"):
         await create_vm(desk.control, desk.me, ask())
 

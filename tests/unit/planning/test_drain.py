@@ -8,13 +8,14 @@ import pytest
 from fleets import a_fleet, a_group, a_host
 from houyi.model.host import Host
 from houyi.model.ids import HostId, PlacementGroupId, VmId
-from houyi.model.migration import Forecast, MigrationKind, MoveMode
+from houyi.model.migration import Forecast, Migration, MigrationKind, MigrationState, MoveMode
 from houyi.model.placement_group import FaultDomain, GroupPolicy, PlacementGroup
 from houyi.model.vm import MigrationPolicy, Power, Vm, VmState
-from houyi.planning.drain import DrainPlan, Guest, in_short, plan_drain
+from houyi.planning.drain import AHEAD, DrainPlan, Guest, Standing, due, in_short, plan_drain, standing
 from houyi.planning.placement.filters import amounts
 from houyi.planning.placement.fleet import Request
 from made import a_vm, an_image, an_observation
+from unit.planning.moves import move
 
 A = HostId("a")
 SECONDS = 10.0
@@ -145,3 +146,41 @@ def test_what_is_left_then() -> None:
     after = drain(guest("v", memory_mib=1000))
     assert before.left["memory_mib"] - after.left["memory_mib"] == 1000 + 64
     assert before.left["vcpu"] - after.left["vcpu"] == 1
+
+
+class TestDue:
+    """Which moves to begin now; a clock of seconds, and failures by when they ended."""
+
+    def ended(self, vm: str, *at: float, state: MigrationState = MigrationState.FAILED) -> list[Migration]:
+        return [replace(move(state), vm_id=VmId(vm), course=replace(move(state).course, ended_at=when)) for when in at]
+
+    def names(self, moves: list[Migration], now: float = 1000.0, count: int = 6) -> list[str]:
+        return sorted(one.vm_name for one in due(drain(*(guest(f"v{n}") for n in range(count))), moves, now))
+
+    def test_a_few_at_once(self) -> None:
+        assert len(self.names([])) == AHEAD
+        under_way = [replace(move(MigrationState.MOVING), vm_id=VmId("x")), replace(move(MigrationState.QUEUED), vm_id=VmId("y"))]
+        assert len(self.names(under_way)) == AHEAD - 2
+
+    @pytest.mark.parametrize(("failures", "waits"), [(1, 30.0), (2, 60.0), (3, 120.0), (6, 600.0), (60, 600.0)])
+    def test_what_failed_waits_longer_each_time_and_not_for_ever(self, failures: int, waits: float) -> None:
+        failed = self.ended("v0", *([500.0] * failures))
+        assert self.names(failed, 500.0 + waits - 1, 2) == ["v1"]
+        assert self.names(failed, 500.0 + waits, 2) == ["v0", "v1"]
+
+    def test_one_that_people_cancelled_waits_as_well(self) -> None:
+        assert self.names(self.ended("v0", 999.0, state=MigrationState.CANCELLED), count=2) == ["v1"]
+
+    def test_one_that_came_back_goes_at_once(self) -> None:
+        assert self.names(self.ended("v0", 999.0, state=MigrationState.DONE), count=1) == ["v0"]
+
+
+class TestStanding:
+    def test_what_is_claimed_by_no_vm_keeps_it_from_being_done(self) -> None:
+        """The landing place of a move that is being undone."""
+        assert standing(drain(), [], empty=False) == Standing(done=False, progress=0.99, stage="0 of 0 moved, 0 under way", blocked_on="")
+
+    def test_what_is_blocked_is_told_when_nothing_else_goes_on(self) -> None:
+        plan = drain(guest("v", migration_policy=MigrationPolicy.NEVER), guest("w", memory_mib=9000))
+        assert standing(plan, [], empty=False).blocked_on == "2 cannot move (migration_forbidden, no_capacity)"
+        assert standing(plan, [move(MigrationState.MOVING)], empty=False).blocked_on == ""

@@ -58,7 +58,7 @@ async def test_a_claim_that_comes_too_late_is_refused(store: Store) -> None:
     await store.apply([claim(placed, host_id)])
     await store.apply([update_vm(replace(changed, generation=2), False)])
     await store.apply([remove_vm(deleted.id, deleted.project_id)])
-    await store.apply([update_host(other, cordoned=True, labels={})])
+    await store.apply([update_host(other, cordoned=True, drain_id=None, labels={})])
     for mutation, kind, code in (
         (claim(placed, other), Stale, "placed_already"),
         (claim(changed, host_id), Stale, "vm_changed"),

@@ -163,7 +163,7 @@ async def test_no_landing_on_a_cordoned_host_or_away_from_another_home(store: St
     vm, home, other = await placed(store)
     for one, code in ((a_migration(vm, other, home), "vm_moved"), (a_migration(vm, home, other), "host_cordoned")):
         if code == "host_cordoned":
-            await store.apply([update_host(other, cordoned=True, labels={})])
+            await store.apply([update_host(other, cordoned=True, drain_id=None, labels={})])
         with pytest.raises(Stale) as refused:
             await store.apply([insert_move(one, vm), claim_landing(one, SMALL, ROOM, 9.0)])
         assert refused.value.code == code

@@ -270,7 +270,7 @@ async def test_hosts(store: Store) -> None:
     seen = await store.read(lambda c: get_host(c, other))
     assert seen.load is not None
     assert (seen.load.vms_running, seen.last_seen_at, effective_host(seen).value) == (3, 6.0, "ready")
-    await store.apply([update_host(other, cordoned=True, labels={"rack": "1"})])
+    await store.apply([update_host(other, cordoned=True, drain_id=None, labels={"rack": "1"})])
     assert effective_host(await store.read(lambda c: get_host(c, other))).value == "cordoned"
     await store.apply([set_host_connected(other, False, None)])
     seen = await store.read(lambda c: get_host(c, other))

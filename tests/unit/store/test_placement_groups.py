@@ -44,7 +44,7 @@ async def racks(store: Store) -> list[HostId]:
     """a0, a1 in rack a; b0 in rack b; one without a rack."""
     await put_projects(store)
     hosts = [await put_host(store, name) for name in ("a0", "a1", "b0", "none")]
-    await store.apply([update_host(host, cordoned=False, labels={"rack": name}) for host, name in zip(hosts, "aab", strict=False)])
+    await store.apply([update_host(host, cordoned=False, drain_id=None, labels={"rack": name}) for host, name in zip(hosts, "aab", strict=False)])
     return hosts
 
 

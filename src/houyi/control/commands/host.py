@@ -2,21 +2,31 @@
 
 import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 
 from houyi.base.ids import digest
-from houyi.control.control import Context, Control, again, as_expected, new_event
+from houyi.control.control import Context, Control, again, as_expected, new_event, new_operation, remembered
+from houyi.control.drains import REASON, foresee
 from houyi.model.errors import Conflict, Forbidden, NotFound
 from houyi.model.host import Host
 from houyi.model.ids import HostId, ProjectId
+from houyi.model.migration import MigrationState
 from houyi.model.names import check_name
+from houyi.model.operation import DRAIN, ENDED, Operation, OperationState
 from houyi.model.token import Role
+from houyi.planning.drain import DrainPlan
 from houyi.planning.spec import check_labels
 from houyi.store.claims import drop_lost_landings
-from houyi.store.mutation import expect
+from houyi.store.journal import insert_operation, move_operation
+from houyi.store.mutation import Mutation, expect
 from houyi.store.rows.host import delete_host, insert_host, update_host
 from houyi.store.rows.join_token import use_join_token
-from houyi.store.views.host import get_host
+from houyi.store.rows.migration import update_migration
+from houyi.store.views.host import get_host, list_hosts
 from houyi.store.views.join_token import get_join_token
+from houyi.store.views.migration import moves_away
+from houyi.store.views.operation import get_operation
+from houyi.store.views.page import EVERYTHING
 
 
 async def join_host(control: Control, token_id: str, secret: str, name: str) -> HostId:
@@ -48,21 +58,91 @@ async def join_host(control: Control, token_id: str, secret: str, name: str) -> 
 async def update_host_desired(
     control: Control, ctx: Context, reference: str, *, cordoned: bool | None = None, labels: Mapping[str, str] | None = None, expected: int | None = None
 ) -> Host:
-    """Cordon (no new VMs come) or uncordon, and replace the labels. :raise Invalid: `labels_invalid`. :raise Stale: `revision_mismatch`: not at `expected`."""
+    """Cordon (no new VMs come) or uncordon, which ends a drain, and replace the labels. :raise Invalid: `labels_invalid`. :raise Stale: `revision_mismatch`: not at `expected`."""
     if labels is not None:
         check_labels(labels)
 
     async def attempt() -> Host:
         host = await control.store.read(lambda c: get_host(c, reference))
-        mutation = update_host(host.id, cordoned=host.cordoned if cordoned is None else cordoned, labels=host.labels if labels is None else dict(labels))
+        drain_id = None if cordoned is False else host.drain_id
+        mutation = update_host(
+            host.id, cordoned=host.cordoned if cordoned is None else cordoned, drain_id=drain_id, labels=host.labels if labels is None else dict(labels)
+        )
         detail = "changed" if cordoned is None else ("cordoned" if cordoned else "uncordoned")
         event = new_event(control, ctx, "host.update", host.id, host.name, detail, project_id=None)
-        await control.store.apply([mutation, event], [expect(lambda c: get_host(c, host.id), host.revision if expected is None else expected)])
+        ended = await _end_drain(control, host) if drain_id is None else []
+        await control.store.apply([mutation, event, *ended], [expect(lambda c: get_host(c, host.id), host.revision if expected is None else expected)])
         return await control.store.read(lambda c: get_host(c, host.id))
 
     changed = await again(attempt, codes=() if expected is not None else ("revision_mismatch",))
     control.hints.poke("placement")
     return changed
+
+
+async def plan_host_drain(control: Control, reference: str) -> tuple[Host, DrainPlan, Mapping[HostId, str]]:
+    """What a drain would do now. :return: the host, the plan, and host names by id. :raise NotFound: `host_not_found`."""
+    host = await control.store.read(lambda c: get_host(c, reference))
+    names = {one.id: one.name for one in (await control.store.read(lambda c: list_hosts(c, EVERYTHING))).items}
+    return host, await foresee(control, host), names
+
+
+async def drain_host(control: Control, ctx: Context, reference: str) -> Operation:
+    """Move every VM of a host away, and let none come, until it is uncordoned. Of one that is being drained: the operation of that.
+
+    :raise NotFound: `host_not_found`.
+    """
+
+    async def attempt() -> Operation:
+        host = await control.store.read(lambda c: get_host(c, reference))
+        if host.drain_id is not None:
+            return await control.store.read(lambda c: get_operation(c, host.drain_id or "", None))
+        operation = new_operation(control, ctx, DRAIN, host.id, project_id=ctx.project_id, cancellable=True)
+        mutations = [
+            insert_operation(operation),
+            update_host(host.id, cordoned=True, drain_id=operation.id, labels=host.labels),
+            new_event(control, ctx, "host.drain", host.id, host.name, "to be drained", project_id=None),
+            *remembered(control, ctx, operation),
+        ]
+        revision = await control.store.apply(mutations, [expect(lambda c: get_host(c, host.id), host.revision)])
+        return replace(operation, revision=revision)
+
+    begun = await again(attempt)
+    control.hints.poke("drains")
+    return begun
+
+
+async def cancel_drain(control: Control, ctx: Context, operation: Operation) -> Operation:
+    """No more VMs are moved away; the host stays cordoned.
+
+    :raise Conflict: `operation_ended`: it has been drained, or uncordoned, meanwhile. :raise Forbidden: `admin_only`.
+    """
+    if ctx.role is not Role.ADMIN:
+        raise Forbidden("admin_only", "hosts are the administrators'")
+
+    async def attempt() -> Operation:
+        host = await control.store.read(lambda c: get_host(c, operation.target_id))
+        if host.drain_id != operation.id:
+            raise Conflict("operation_ended", "the drain has ended meanwhile")
+        event = new_event(control, ctx, "host.drain_cancel", host.id, host.name, "no longer to be drained; it stays cordoned", project_id=None)
+        mutations = [update_host(host.id, cordoned=True, drain_id=None, labels=host.labels), event, *await _end_drain(control, host)]
+        await control.store.apply([*mutations, *remembered(control, ctx, operation)], [expect(lambda c: get_host(c, host.id), host.revision)])
+        return await control.store.read(lambda c: get_operation(c, operation.id, None))
+
+    return await again(attempt)
+
+
+async def _end_drain(control: Control, host: Host) -> list[Mutation]:
+    """Its operation ends, and its moves that have not begun; those under way go on. Nothing if the host is not being drained."""
+    if host.drain_id is None:
+        return []
+    operation = await control.store.read(lambda c: get_operation(c, host.drain_id or "", None))
+    moves = await control.store.read(lambda c: moves_away(c, host.id, REASON, operation.created_at))
+    waiting = [one for one in moves if one.course.state is MigrationState.QUEUED]
+    ended = replace(operation, state=OperationState.CANCELLED, stage="the drain was ended", blocked_on="", cancellable=False, ended_at=control.clock.now())
+    return [
+        *([] if operation.state in ENDED else [move_operation(ended)]),
+        *(update_migration(one, replace(one.spec, cancelled=True)) for one in waiting),
+    ]
 
 
 async def remove_host(control: Control, ctx: Context, reference: str, *, expected: int | None = None) -> None:

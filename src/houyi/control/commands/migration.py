@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from houyi.control.control import Context, Control, again, new_event, new_operation, remembered
-from houyi.control.forecasts import look_back
+from houyi.control.forecasts import look_back, terms_of
 from houyi.control.placements import host_limits, look
 from houyi.model.errors import Conflict, Failed, HouyiError, NoCapacity, Stale
 from houyi.model.host import Host
@@ -29,8 +29,6 @@ from houyi.store.rows.vm import expect_vm
 from houyi.store.views.host import get_host
 from houyi.store.views.migration import get_migration, newest_epoch, open_migration_of
 from houyi.store.views.vm import get_vm
-
-DRAIN_PRIORITY = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +84,7 @@ async def plan_migration(control: Control, ctx: Context, reference: str, ask: Mi
     """All checks of `migrate_vm` and where the VM would go, without writing anything."""
     vm = await control.store.read(lambda c: get_vm(c, reference, ctx.scope))
     spec = vm.desired.spec
-    downtime = spec.downtime_ms_max if ask.downtime_ms_max is None else ask.downtime_ms_max
-    check_downtime(downtime)
-    terms = Terms(
-        policy=spec.migration_policy if ask.policy is None else ask.policy,
-        downtime_ms_max=downtime,
-        postcopy=spec.postcopy if ask.postcopy is None else ask.postcopy,
-        bandwidth_mib_s_max=ask.bandwidth_mib_s_max,
-        encrypted=control.settings.server.migration_encryption == "tls",
-    )
-    terms = replace(terms, throttles=may_throttle(terms))
+    terms = _asked_terms(terms_of(control, spec), ask)
     ground = await look(control, [spec], without=vm.desired.id)
     source = next((host for host in ground.hosts if host.id == vm.host_id), None)
     named = await control.store.read(lambda c: get_host(c, ask.to)) if ask.to else None
@@ -117,6 +106,20 @@ async def plan_migration(control: Control, ctx: Context, reference: str, ask: Mi
         told = foretell(vm, source.id, destination.id, terms, await look_back(control, [vm.desired.id]))
         terms = chosen(terms, told)
     return Plan(vm, kind, source, destination, terms, claims, found, told)
+
+
+def _asked_terms(terms: Terms, ask: MigrationAsk) -> Terms:
+    """:raise Invalid: `downtime_invalid`."""
+    if ask.downtime_ms_max is not None:
+        check_downtime(ask.downtime_ms_max)
+        terms = replace(terms, downtime_ms_max=ask.downtime_ms_max)
+    terms = replace(
+        terms,
+        policy=terms.policy if ask.policy is None else ask.policy,
+        postcopy=terms.postcopy if ask.postcopy is None else ask.postcopy,
+        bandwidth_mib_s_max=ask.bandwidth_mib_s_max,
+    )
+    return replace(terms, throttles=may_throttle(terms))
 
 
 async def _begin(control: Control, ctx: Context, plan: Plan, ask: MigrationAsk) -> tuple[Migration, Operation]:

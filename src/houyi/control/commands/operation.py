@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from houyi.control.commands.host import cancel_drain
 from houyi.control.commands.migration import cancel_migration_of
 from houyi.control.control import Context, Control, remembered
 from houyi.model.errors import Conflict
-from houyi.model.operation import ENDED, MIGRATE, Operation, OperationState
+from houyi.model.operation import DRAIN, ENDED, MIGRATE, Operation, OperationState
 from houyi.store.journal import move_operation
 from houyi.store.views.operation import get_operation
 
@@ -17,6 +18,8 @@ async def cancel_operation(control: Control, ctx: Context, operation_id: str) ->
         raise Conflict("operation_ended", f"the operation is {operation.state.value} already")
     if not operation.cancellable:
         raise Conflict("not_cancellable", f"a {operation.verb} cannot be cancelled: ask for the opposite instead (stop, delete)")
+    if operation.verb == DRAIN:
+        return await cancel_drain(control, ctx, operation)
     if operation.verb == MIGRATE:
         return await cancel_migration_of(control, ctx, operation)
     ended = replace(operation, state=OperationState.CANCELLED, ended_at=control.clock.now(), stage="cancelled")

@@ -1,5 +1,6 @@
 """The list of all loops: reconcilers, and the workflows that are moved on in the same way."""
 
+from houyi.control.reconcilers.drains import drain_hosts
 from houyi.control.reconcilers.hosts import expire_hosts
 from houyi.control.reconcilers.housekeeping import keep_house
 from houyi.control.reconcilers.operations import move_operations
@@ -10,6 +11,7 @@ from houyi.control.workflows.migrate_vm import move_vms
 RECONCILERS: tuple[Reconciler, ...] = (
     Reconciler("placement", place_vms),
     Reconciler("migrations", move_vms),
+    Reconciler("drains", drain_hosts),
     Reconciler("operations", move_operations),
     Reconciler("hosts", expire_hosts),
     Reconciler("housekeeping", keep_house, periods=150),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from houyi.base.log import get_log
 from houyi.control.control import PLATFORM, Control, new_event
 from houyi.model.errors import HouyiError, NotFound
+from houyi.model.migration import ENDED as ENDED_MOVES
 from houyi.model.migration import Migration, MigrationCourse, MigrationState
 from houyi.model.operation import ENDED, Operation
 from houyi.planning.migration.course import Act, Decision, Traffic, decide, in_turn
@@ -67,6 +68,8 @@ async def _write(control: Control, migration: Migration, decision: Decision) -> 
     if decision.act is not Act.NOTHING:
         control.hints.poke("placement")
         control.hints.poke("operations")
+    if decision.course.state in ENDED_MOVES:
+        control.hints.poke("drains")
 
 
 async def _operation(control: Control, after: Migration) -> list[Mutation]:

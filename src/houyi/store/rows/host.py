@@ -7,7 +7,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from houyi.model.errors import Stale
 from houyi.model.host import HostFacts, HostLoad
-from houyi.model.ids import HostId
+from houyi.model.ids import HostId, OperationId
 from houyi.model.resources import Amounts
 from houyi.store import tables
 from houyi.store.docs import dump
@@ -45,9 +45,10 @@ def insert_host(host_id: HostId, name: str, created_at: float) -> Mutation:
     return Mutation("host", host_id, None, write)
 
 
-def update_host(host_id: HostId, *, cordoned: bool, labels: Mapping[str, str]) -> Mutation:
+def update_host(host_id: HostId, *, cordoned: bool, drain_id: OperationId | None, labels: Mapping[str, str]) -> Mutation:
     def write(connection: Connection, revision: int) -> None:
-        connection.execute(update(tables.host).where(tables.host.c.id == host_id).values(cordoned=cordoned, labels=dump(dict(labels)), revision=revision))
+        values = {"cordoned": cordoned, "drain_id": drain_id, "labels": dump(dict(labels)), "revision": revision}
+        connection.execute(update(tables.host).where(tables.host.c.id == host_id).values(**values))
 
     return Mutation("host", host_id, None, write)
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, Select, func, select
 
 from houyi.model.errors import NotFound
 from houyi.model.host import Host, HostFacts, HostLoad
-from houyi.model.ids import HostId, ImageId, NetworkId
+from houyi.model.ids import HostId, ImageId, NetworkId, OperationId
 from houyi.model.image import DesiredImage, ImageSpec, ImageState, ImageStatus
 from houyi.model.migration import DesiredMove
 from houyi.model.names import is_id
@@ -49,6 +49,7 @@ def _hosts(connection: Connection, rows: list[Row[tuple[object, ...]]]) -> list[
             name=row.name,
             labels=load(row.labels, dict[str, str]),
             cordoned=row.cordoned,
+            drain_id=OperationId(row.drain_id) if row.drain_id else None,
             facts=load(row.facts, HostFacts) if row.facts else None,
             load=load(row.load, HostLoad) if row.load else None,
             capacity=load(row.capacity, dict[str, int]) if row.capacity else {},
@@ -69,6 +70,11 @@ def get_host(connection: Connection, reference: str) -> Host:
     if row is None:
         raise NotFound("host_not_found", f"there is no host {reference!r}: see `houyi host list`")
     return _hosts(connection, [row])[0]
+
+
+def draining_hosts(connection: Connection) -> list[Host]:
+    """Those that are to have no VMs, whether they have any or not."""
+    return _hosts(connection, list(connection.execute(_query().where(tables.host.c.drain_id.is_not(None)).order_by(tables.host.c.created_at))))
 
 
 def list_hosts(connection: Connection, ask: Ask) -> Page[Host]:

@@ -102,6 +102,13 @@ def open_migrations(connection: Connection) -> list[Migration]:
     return _migrations(connection, list(connection.execute(_query().where(~tables.migration_course.c.ended))))
 
 
+def moves_away(connection: Connection, host_id: HostId, reason: str, since: float) -> list[Migration]:
+    """Moves from a host that were asked for a reason, not before `since` (Unix seconds), oldest first."""
+    query = _query().where(tables.migration.c.created_at >= since).order_by(tables.migration.c.created_at, tables.migration.c.id)
+    found = _migrations(connection, list(connection.execute(query)))
+    return [one for one in found if one.source_id == host_id and one.spec.reason == reason]
+
+
 def open_migration_of(connection: Connection, vm_id: str) -> Migration | None:
     """The move that the VM is on."""
     row = connection.execute(_query().where(~tables.migration_course.c.ended, tables.migration.c.vm_id == vm_id)).first()

@@ -4,13 +4,15 @@ from pydantic import Field
 
 from houyi.model.host import Accelerator, HostState, effective_host
 from houyi.model.host import Host as ModelHost
-from houyi.wire.v1.shape import Asked, Bool, Id, Labels, Page, Revision, Shown, Time, rfc3339, rfc3339_or_none
+from houyi.model.migration import MigrationKind
+from houyi.wire.v1.migration import MigrationForecast
+from houyi.wire.v1.shape import Asked, Bool, Failure, Id, Labels, Page, Revision, Shown, Time, rfc3339, rfc3339_or_none
 
 
 class HostUpdate(Asked):
     """What to change; a field that is missing or null stays."""
 
-    cordoned: Bool | None = Field(None, description="True: no new VMs come here.")
+    cordoned: Bool | None = Field(None, description="True: no new VMs come here. False also ends a drain.")
     labels: Labels | None = Field(None, description="Replaces all labels.")
 
 
@@ -63,6 +65,7 @@ class Host(Shown):
     name: str
     state: HostState
     cordoned: bool
+    drain_id: Id | None = Field(description="The operation of its drain, which may have ended; null: it is not to be drained.")
     labels: dict[str, str]
     facts: HostFacts | None
     load: HostLoad | None
@@ -77,12 +80,37 @@ class HostPage(Page[Host]):
     """A page of hosts."""
 
 
+class HostDeparture(Shown):
+    """Where one VM would go."""
+
+    vm_id: Id
+    vm_name: str
+    kind: MigrationKind | None = Field(description="null: in the state in which it is, it cannot be moved.")
+    destination_id: Id | None = Field(description="null: it stays, for what `blockers` says.")
+    destination_name: str | None
+    begins_after_seconds: float = Field(description="From the drain's beginning.")
+    forecast: MigrationForecast | None = Field(description="null: it stays, or it is a stopped VM, of which nothing is known.")
+    blockers: list[Failure]
+
+
+class HostDrainPlan(Shown):
+    """What `dry_run=true` answers: what a drain would do now."""
+
+    host_id: Id
+    host_name: str
+    summary: str
+    seconds: float = Field(description="Until the last one that can move has gone.")
+    vms: list[HostDeparture] = Field(description="Those that go, in the order in which they go, then those that stay.")
+    left: dict[str, int] = Field(description="What is free on all other ready hosts then: resource class to amount.")
+
+
 def show_host(host: ModelHost) -> Host:
     return Host(
         id=host.id,
         name=host.name,
         state=effective_host(host),
         cordoned=host.cordoned,
+        drain_id=host.drain_id,
         labels=dict(host.labels),
         facts=HostFacts.model_validate(host.facts, from_attributes=True) if host.facts else None,
         load=HostLoad.model_validate(host.load, from_attributes=True) if host.load else None,
