@@ -192,6 +192,11 @@ class Machine:
             wire.cut()
         self._wires.clear()
 
+    @property
+    def wire(self) -> Wire:
+        """The newest."""
+        return self._wires[-1]
+
     @asynccontextmanager
     async def _dial(self) -> AsyncIterator[Socket]:
         await asyncio.sleep(0.01)

@@ -8,6 +8,7 @@ import websockets
 
 KEEPALIVE_SECONDS = 40.0
 """When an end that hears nothing gives up, as websockets' pings do."""
+HEARD_MAX = 200
 
 
 class SimSocket:
@@ -20,6 +21,8 @@ class SimSocket:
         self._due = 0.0
         self.closed = False
         self.peer: SimSocket = self
+        self.heard: deque[bytes] = deque(maxlen=HEARD_MAX)
+        """What has arrived, to be said again."""
 
     async def recv(self, decode: bool) -> bytes:
         data = None if self.closed and self._inbox.empty() else await self._inbox.get()
@@ -53,6 +56,7 @@ class SimSocket:
         if message is None:
             self.shut()
         else:
+            self.heard.append(message)
             self._inbox.put_nowait(message)
 
     def shut(self) -> None:

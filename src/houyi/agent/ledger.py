@@ -83,6 +83,11 @@ class Ledger:
         with contextlib.suppress(FileNotFoundError):
             (self._vms / vm_id).unlink()
 
+    def forget_parted(self, before: float) -> None:
+        """VMs that have left this host so long ago. :param before: Unix seconds."""
+        for vm_id in [vm_id for vm_id, memory in self._memories.items() if not memory.moving and 0 < memory.parted_at < before]:
+            self.forget(vm_id)
+
     def _read_desired(self) -> Desired | None:
         try:
             message = decode_down((self._folder / "desired").read_bytes())

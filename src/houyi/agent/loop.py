@@ -19,9 +19,13 @@ from houyi.base.log import get_log
 from houyi.host.port import Ports
 from houyi.model.ids import VmId
 from houyi.model.vm import DesiredVm, ObservedVm, VmState
+from houyi.planning.lifecycle import Memory
 from houyi.wire.agents import Desired, Happening
 
 log = get_log(__name__)
+
+PARTED_KEPT_SECONDS = 30 * 86400.0
+"""How long it is remembered that a VM has left. Nobody orders by what he knew longer ago."""
 
 
 class Loop:
@@ -135,6 +139,11 @@ class Loop:
             self._reports.forget(vm.id)
             self._ledger.forget(vm.id)
             self._served.pop(vm.id, None)
+            return
+        memory = self._ledger.memories.get(vm.id, Memory())
+        if memory.moving or memory.parted_at:
+            self._reports.forget(vm.id)  # its new home speaks of it from now on
+            self._served.pop(vm.id, None)
         else:
             log.warning("vm_withdrawn_without_deletion", vm=vm.id)
 
@@ -157,6 +166,7 @@ class Loop:
             desired = self._ledger.desired
             if desired is None:
                 continue
+            self._ledger.forget_parted(self._clock.now() - PARTED_KEPT_SECONDS)
             try:
                 await self._steps.tidy(desired, self._ledger.memories)
             except Exception:

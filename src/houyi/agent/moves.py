@@ -15,7 +15,7 @@ from houyi.base.log import bound, get_log
 from houyi.host.port import Ports
 from houyi.model.errors import Conflict, Failed, Forbidden, HouyiError, Problem, Unavailable
 from houyi.model.ids import MigrationId, VmId
-from houyi.model.migration import DesiredMove, End, Landing, MigrationKind, ObservedMove
+from houyi.model.migration import DesiredMove, End, Landing, MigrationKind, ObservedMove, Order
 from houyi.model.vm import Power
 from houyi.planning.lifecycle import PREPARE, SHOWN, Memory
 from houyi.planning.migration.ends import EndPlan, Here, MoveMemory, MoveStep, plan_end
@@ -81,14 +81,16 @@ class Moves:
         await asyncio.gather(*(served.stop() for served in self._served.values()))
 
 
-def unhold(parts: MoveParts, move_id: MigrationId, vm_id: VmId) -> None:
-    """The VM is the lifecycle's again, or, where it is not wanted here, nobody's."""
+def unhold(parts: MoveParts, move_id: MigrationId, vm_id: VmId, given_at: int = 0) -> None:
+    """The VM is the lifecycle's again, or, where it is not wanted here, nobody's. :param given_at: the epoch at which another host has it; 0: none."""
     memory = parts.ledger.memories.get(vm_id)
     if memory is None or memory.moving != move_id:
         return
-    desired = parts.ledger.desired
+    desired, epoch = parts.ledger.desired, max(memory.epoch, given_at)
     if desired is not None and any(vm.id == vm_id for vm in desired.vms):
         parts.ledger.keep(vm_id, replace(memory, moving=""))
+    elif epoch:  # it was here once: what was ordered then must never be done again
+        parts.ledger.keep(vm_id, Memory(epoch=epoch, parted_at=parts.clock.now()))
     else:
         parts.ledger.forget(vm_id)
     parts.served(vm_id)
@@ -214,7 +216,7 @@ class ServedMove:
         await self._parts.quiet(self.vm_id)
 
     async def _unhold(self) -> None:
-        unhold(self._parts, self._move.id, self.vm_id)
+        unhold(self._parts, self._move.id, self.vm_id, self._move.vm.epoch if self._move.order is Order.CLEAN else 0)
 
     async def _prepare(self) -> None:
         vm = self._move.vm
@@ -251,7 +253,7 @@ class ServedMove:
             try:
                 await self._parts.ports.mover.go(self.vm_id, run=self._move.vm.power is Power.RUNNING)
             except Conflict:  # there is nothing that could have run
-                self._parts.ledger.keep_move(self._move.id, memory)
+                self._parts.ledger.keep_move(self._move.id, replace(self._memory(), went=memory.went))
                 raise
         self._dirty.set()
 

@@ -90,7 +90,8 @@ class Steps:
         for network in desired.networks:
             await _later(self._ensure(network))
         known = {vm.id for vm in desired.vms} | {move.vm.id for move in desired.moves}
-        if not (await self._ports.disks.vms() <= known and memories.keys() <= known):
+        remembered = {vm_id for vm_id, memory in memories.items() if not memory.parted_at}
+        if not (await self._ports.disks.vms() <= known and remembered <= known):
             return  # a VM that the server does not know (an older store was restored?) may need any network and any image
         there = await _later(self._ports.networks.seen()) or frozenset()
         for network_id in self._idle_networks.ripe(there, self._needed_networks()):

@@ -117,6 +117,8 @@ class Memory:
     stuck_state: VmState | None = None
     moving: str = ""
     """The move that holds it: as long as there is one, nothing is done with the VM here but by that move."""
+    parted_at: float = 0.0
+    """When it left this host; `epoch` is kept, so that an order from before is refused and never runs a second copy. 0: it has not left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +195,7 @@ def failed(step: Step, desired: DesiredVm, seen: Seen, memory: Memory, problem: 
 
 
 def _up_to_date(desired: DesiredVm, seen: Seen, memory: Memory, boot_id: str, now: float) -> Memory:
-    memory = _in_time(memory, now)
+    memory = replace(_in_time(memory, now), parted_at=0.0)
     if memory.error is not None and memory.error_generation < desired.generation:
         memory = replace(memory, error=None, error_generation=0)
     if memory.epoch < desired.epoch:

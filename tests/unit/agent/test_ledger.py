@@ -74,3 +74,12 @@ def test_what_is_forgotten_is_gone(tmp_path: Path) -> None:
     ledger.forget(VM)
     ledger.forget(VM)
     assert Ledger(tmp_path).memories == {}
+
+
+def test_vms_that_left_long_ago_are_forgotten_and_no_others(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    for vm_id, memory in (("here", Memory(epoch=1)), ("old", Memory(epoch=2, parted_at=10.0)), ("new", Memory(epoch=2, parted_at=30.0))):
+        ledger.keep(VmId(vm_id), memory)
+    ledger.keep(VmId("coming back"), Memory(epoch=2, parted_at=10.0, moving="m"))
+    ledger.forget_parted(20.0)
+    assert set(Ledger(tmp_path).memories) == {"here", "new", "coming back"}

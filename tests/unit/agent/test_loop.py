@@ -21,6 +21,7 @@ from houyi.model.ids import ImageId, NetworkId, ProjectId, VmId
 from houyi.model.image import DesiredImage, DiskFormat
 from houyi.model.network import DesiredNetwork, NetworkKind, NetworkSpec
 from houyi.model.vm import DesiredNic, DesiredVm, Power, RestartPolicy, StopMode, VmSpec, VmState
+from houyi.planning.lifecycle import Memory
 from houyi.wire.agents import Desired
 
 pytestmark = pytest.mark.anyio
@@ -256,6 +257,26 @@ async def test_the_ledger_survives_what_a_crash_may_leave(bench: Bench, tmp_path
     assert {path.name for path in records.iterdir()} == {VM.id, other}
     assert os.stat(tmp_path / "ledger" / "vms").st_mode & 0o077 == 0
     bench.start()
+
+
+async def test_a_vm_that_has_left_is_remembered_and_holds_up_no_tidying(bench: Bench) -> None:
+    left = VmId("00000000-0000-4000-8000-000000000009")
+    bench.ledger.keep(left, Memory(epoch=7, parted_at=SystemClock().now()))
+    bench.want(VM)
+    await bench.until_state(VmState.RUNNING)
+    bench.want(replace(VM, generation=2, deleted=True))
+    await bench.until(lambda: not bench.sim.domains)
+    bench.want(networks=())
+    await bench.until(lambda: not bench.sim.nets)
+    bench.want(replace(VM, id=left, epoch=6))
+    await bench.until(lambda: left in bench.reports.vms)
+    refused = bench.reports.vms[left].error
+    assert refused is not None
+    assert refused.code == "epoch_old"
+    assert not bench.sim.disks
+    bench.want(replace(VM, id=left, epoch=8))
+    await bench.until_state(VmState.RUNNING, vm_id=left)
+    assert bench.ledger.memories[left].parted_at == 0
 
 
 async def test_a_transition_outside_the_law_is_counted_and_said_all_the_same(bench: Bench) -> None:

@@ -59,7 +59,8 @@ async def take_report(
         ids = {observed.id for observed in vms} | set(gone) | {one.vm_id for one in happened} | {sample.vm_id for sample in samples}
         known = await control.store.read(lambda c: vms_by_id(c, ids)) if ids else {}
         held = {vm_id: vm for vm_id, vm in known.items() if vm.host_id == host_id}
-        for strange in sorted(ids - held.keys()):
+        left = {observed.id for observed in vms if observed.id in known and observed.epoch < known[observed.id].desired.epoch}
+        for strange in sorted(ids - held.keys() - left):
             log.warning("report_of_strange_vm", host=host_id, vm=strange)
         for observed in vms:
             mutations += _take_observed(control, host_id, held.get(observed.id), observed)
