@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from contract.hosts import CONTENT, IMAGE, Host, LibvirtHost, new_vm
-from houyi.agent.door import Admission, Way
+from houyi.agent.door import Admission, Line, Way
 from houyi.agent.identity import Identity
 from houyi.agent.keypair import KeyPair
 from houyi.agent.net_door import NetDoor
@@ -113,10 +113,15 @@ class RealMachines(Machines):
     async def way(self, vm: DesiredVm, landing: Landing, terms: Terms) -> AsyncIterator[Way]:
         move = MigrationId(vm.id)
 
+        async def no_files(_line: Line) -> None:
+            raise AssertionError("a live move carries no files through the door")
+
         async def go() -> None:
             await self.destination.ports.mover.go(vm.id, run=True)
 
-        address, port = await self.to_door.admit(Admission(move=move, peer=SOURCE, libvirt=lambda: self.passages.open(vm.id, landing, terms), go=go))
+        address, port = await self.to_door.admit(
+            Admission(move=move, peer=SOURCE, libvirt=lambda: self.passages.open(vm.id, landing, terms), files=no_files, go=go)
+        )
         self.at_door = replace(landing, address=address, port=port)
         async with self.from_door.way(move, DESTINATION, self.at_door) as way:
             yield way

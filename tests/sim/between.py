@@ -10,9 +10,45 @@ from houyi.host.sim.net import LATENCY_SECONDS, Link, SimNet, SimRoad
 from houyi.model.errors import Forbidden, HouyiError, Unavailable
 from houyi.model.ids import HostId, MigrationId
 from houyi.model.migration import Landing
+from houyi.wire.door import DoorMessage, Said
 
 GO_SECONDS = 20.0
 """As the real door waits for the answer."""
+
+
+class SimLine:
+    """One end of a line; what was said while the link is not up never arrives, and both ends hear of that."""
+
+    other: "SimLine"
+
+    def __init__(self, door: "SimDoor", landing: Landing) -> None:
+        self._door, self._landing = door, landing
+        self.heard: asyncio.Queue[Said | None] = asyncio.Queue()
+
+    async def say(self, message: DoorMessage) -> None:
+        await self._door._message(self._landing)
+        self.other.heard.put_nowait(message)  # type: ignore[arg-type]
+
+    async def hear(self) -> Said:
+        while True:
+            try:
+                async with asyncio.timeout(1.0):
+                    said = await self.heard.get()
+            except TimeoutError:
+                self._door.up(self._landing)
+                continue
+            if said is None:
+                raise Unavailable("door_lost", "the other end has gone")
+            return said
+
+
+async def _taken(door: "SimDoor", move: MigrationId, far: SimLine) -> None:
+    try:
+        await door._admitted[move].files(far)
+    except HouyiError:
+        pass
+    finally:
+        far.other.heard.put_nowait(None)
 
 
 class SimDoor:
@@ -52,6 +88,23 @@ class SimDoor:
             yield way
         finally:
             self.net.close_road(way.path)
+
+    @asynccontextmanager
+    async def line(self, move: MigrationId, peer: HostId, landing: Landing) -> AsyncIterator["SimLine"]:
+        await self._message(landing)
+        door = self.net.door(landing.address, move)
+        if not isinstance(door, SimDoor):
+            raise Forbidden("door_shut", "this door is not open for that move")
+        near, far = SimLine(self, landing), SimLine(self, landing)
+        near.other, far.other = far, near
+        task = asyncio.create_task(_taken(door, move, far))
+        going = door._going.setdefault(move, set())
+        going.add(task)
+        task.add_done_callback(going.discard)
+        try:
+            yield near
+        finally:
+            far.heard.put_nowait(None)
 
     async def go(self, move: MigrationId, peer: HostId, landing: Landing) -> None:
         await self._message(landing)
@@ -96,5 +149,9 @@ class SimDoor:
         while self.net.link(self.address, landing.address) is Link.SILENT and waited < GO_SECONDS:
             await asyncio.sleep(0.1)
             waited += 0.1
+        self.up(landing)
+
+    def up(self, landing: Landing) -> None:
+        """:raise Unavailable: the link is cut, or silent."""
         if self.net.link(self.address, landing.address) is not Link.UP:
             raise Unavailable("door_unreachable", "the door does not answer")

@@ -15,7 +15,7 @@ from houyi.host.sim.state import forget_domain
 from houyi.model.errors import Conflict
 from houyi.model.ids import VmId
 from houyi.model.migration import ENDED, Migration, MigrationState
-from houyi.model.vm import EffectiveState, RestartPolicy, Vm, effective
+from houyi.model.vm import EffectiveState, Power, RestartPolicy, Vm, effective
 from houyi.store.tables import claim
 from houyi.store.views.migration import get_migration
 from sim.schedule import Machine, World, settled
@@ -83,11 +83,11 @@ class Fleet:
     async def ended(self) -> bool:
         return (await self.migration()).course.state in ENDED
 
-    async def until(self, true: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    async def until(self, true: Callable[[], Awaitable[bool]], seconds: float, period: float = 0.5) -> None:
         end = self.world.clock.monotonic() + seconds
         while not await true():
             assert self.world.clock.monotonic() < end, await self.told(f"not within {seconds:g} s")
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(period)
 
     async def told(self, what: str) -> str:
         migration = await self.migration() if hasattr(self, "migration_id") else None
@@ -127,9 +127,11 @@ class Fleet:
         """Nothing of the move is left, nowhere, and the VM runs where its claim is."""
         await settled(self.world)
         vm = await self.vm()
+        ran = vm.desired.power is Power.RUNNING
         for machine in self.world.machines.values():
             sim, here = machine.sim, machine.host_id == vm.host_id
-            left = [kind for kind, found in (("domain", sim.domains), ("disk", sim.disks), ("seed", sim.seeds)) if bool(found) is not here]
+            things = (("domain", bool(sim.domains), here and ran), ("disk", bool(sim.disks), here), ("seed", bool(sim.seeds), here))
+            left = [kind for kind, found, wanted in things if found is not wanted and (found is not here or ran)]
             assert not left, await self.told(f"{machine.name}: {left} {'missing' if here else 'left'}")
             assert not self.world.net.doors(machine.name), f"{machine.name} has left its door open"
         claims = await self.world.store.read(lambda c: c.execute(select(func.count(func.distinct(claim.c.id)))).scalar_one())

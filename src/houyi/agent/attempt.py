@@ -32,6 +32,10 @@ class Attempt:
         self._gave_up_because: Problem | None = None
         self.task = asyncio.create_task(self._run(), name=f"attempt-{move.id}")
 
+    async def abort(self) -> None:
+        """Stop it, if it can still be stopped."""
+        await self._ports.mover.abort(self._move.vm.id)
+
     async def _run(self) -> None:
         move = self._move
         way: Way | None = None

@@ -15,6 +15,7 @@ from houyi.host.port import Channel
 from houyi.model.errors import HouyiError
 from houyi.model.ids import HostId, MigrationId
 from houyi.model.migration import Landing
+from houyi.wire.door import DoorMessage, Said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +27,18 @@ class Admission:
     """The source; nobody else knocks with success."""
     libvirt: Callable[[], Awaitable[Channel]]
     """Opens this machine's libvirt for the move (`Passages.open`); its errors turn the knock away."""
+    files: Callable[["Line"], Awaitable[None]]
+    """Takes the files of a stopped VM; its errors are told to the source."""
     go: Callable[[], Awaitable[None]]
     """The guest has been given up at the source: run it. May be called again, and cancelled by `shut`. Its error (`withdrawn` ...) is told to the source."""
+
+
+class Line(Protocol):
+    """Messages of `wire.door` both ways, once inside a door with files. :raise Unavailable: `door_lost`: the connection has broken."""
+
+    async def say(self, message: DoorMessage) -> None: ...
+
+    async def hear(self) -> Said: ...
 
 
 @dataclass(slots=True)
@@ -53,6 +64,10 @@ class Door(Protocol):
 
     def way(self, move: MigrationId, peer: HostId, landing: Landing) -> AbstractAsyncContextManager[Way]:
         """Source: the socket is there as long as the context is. It dials the door anew for each connection."""
+        ...
+
+    def line(self, move: MigrationId, peer: HostId, landing: Landing) -> AbstractAsyncContextManager[Line]:
+        """Source: inside the destination's door with the files of a stopped VM. :raise Unavailable: `door_unreachable`. :raise Forbidden: with the destination's reason."""
         ...
 
     async def go(self, move: MigrationId, peer: HostId, landing: Landing) -> None:

@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NoReturn
 
 from houyi.agent.attempt import Attempt
+from houyi.agent.carry import take_files
+from houyi.agent.cold_attempt import ColdAttempt
 from houyi.agent.door import Admission, Door
 from houyi.agent.ledger import Ledger
 from houyi.agent.reports import Reports
@@ -104,7 +107,7 @@ class ServedMove:
         self._parts = parts
         self._task: asyncio.Task[None] | None = None
         self._dirty = asyncio.Event()
-        self._attempt: Attempt | None = None
+        self._attempt: Attempt | ColdAttempt | None = None
         self._going = asyncio.Lock()
         self._admitted = self._prepared = False
         self._stage, self._progress = "", 0.0
@@ -114,7 +117,7 @@ class ServedMove:
             MoveStep.ADMIT: self._admit,
             MoveStep.SEND: partial(self._begin, again=False),
             MoveStep.RECOVER: partial(self._begin, again=True),
-            MoveStep.ABORT: lambda: parts.ports.mover.abort(self.vm_id),
+            MoveStep.ABORT: self._abort,
             MoveStep.OVER: _nothing,
             MoveStep.GO: self._go,
             MoveStep.WITHDRAWN: _nothing,
@@ -220,8 +223,6 @@ class ServedMove:
 
     async def _prepare(self) -> None:
         vm = self._move.vm
-        if self._move.kind is MigrationKind.COLD:
-            raise Failed("cold_move_unsupported", "this host cannot receive a stopped VM: start it, and move it while it runs")
         for step in PREPARE:
             self._stage, self._progress = SHOWN[step][1], SHOWN[step][2]
             self._told_stage()
@@ -230,9 +231,14 @@ class ServedMove:
 
     async def _admit(self) -> None:
         move = self._move
-        landing = Landing(address="", port=0, tls_name=self._parts.tls_name, domain_xml=await self._parts.ports.mover.landing_xml(move.vm), copies_disk=True)
-        libvirt = partial(self._parts.ports.passages.open, move.vm.id, landing, move.terms)
-        address, port = await self._parts.door.admit(Admission(move=move.id, peer=move.peer, libvirt=libvirt, go=self._go))
+        parts, live = self._parts, move.kind is MigrationKind.LIVE
+        landing = Landing(address="", port=0, tls_name=parts.tls_name, domain_xml=await parts.ports.mover.landing_xml(move.vm) if live else "")
+        libvirt = partial(parts.ports.passages.open, move.vm.id, landing, move.terms)
+        files = partial(take_files, carrier=parts.ports.carrier, vm=move.vm)
+        admission = Admission(move=move.id, peer=move.peer, libvirt=libvirt, files=_refused, go=self._go)
+        if not live:
+            admission = replace(admission, libvirt=_refused, files=files, go=_refused)
+        address, port = await parts.door.admit(admission)
         self._remember(landing=replace(landing, address=address, port=port))
         self._admitted, self._stage, self._progress = True, "ready", 1.0
 
@@ -261,9 +267,20 @@ class ServedMove:
         landing = self._move.landing
         if landing is None:
             raise Failed("landing_missing", "the destination has not told where the VM is to land")
-        self._attempt = Attempt(self._move, landing, self._parts.ports, self._parts.door, self._parts.clock, again=again, ended=self._ended)
+        parts = self._parts
+        if self._move.kind is MigrationKind.COLD:
+            self._attempt = ColdAttempt(self._move, landing, parts.ports, parts.door, parts.clock, ended=self._ended)
+        else:
+            self._attempt = Attempt(self._move, landing, parts.ports, parts.door, parts.clock, again=again, ended=self._ended)
 
-    def _ended(self, attempt: Attempt) -> None:
+    async def _abort(self) -> None:
+        """What we are with ourselves, or what libvirt still does of an attempt whose agent has died."""
+        if self._attempt is not None and not self._attempt.task.done():
+            await self._attempt.abort()
+        else:
+            await self._parts.ports.mover.abort(self.vm_id)
+
+    def _ended(self, attempt: Attempt | ColdAttempt) -> None:
         """It is over: written down, then told."""
         memory = self._memory()
         kept = replace(memory, over=True, error=attempt.problem, figures=attempt.figures, mode=attempt.mode, gap_ms=attempt.gap_ms)
@@ -303,6 +320,11 @@ class ServedMove:
                 at=self._parts.clock.now(),
             )
         )
+
+
+async def _refused(*_: object) -> NoReturn:
+    """Whoever knocks for what this move does not need. :raise Forbidden: `door_shut`."""
+    raise Forbidden("door_shut", "this door is open for another kind of move: are both agents of the same version?")
 
 
 async def _nothing() -> None:

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -23,7 +24,20 @@ from houyi.model.errors import Failed, Forbidden, HouyiError, Unavailable
 from houyi.model.host import HOST_URI
 from houyi.model.ids import HostId, MigrationId
 from houyi.model.migration import Landing
-from houyi.wire.door import MAX_BYTES, PROTOCOL, DoorMessage, Entered, Knock, TurnedAway, decode_answer, decode_knock, encode
+from houyi.wire.door import (
+    BLOCK_MAX_BYTES,
+    MAX_BYTES,
+    PROTOCOL,
+    DoorMessage,
+    Entered,
+    Knock,
+    Said,
+    TurnedAway,
+    decode_answer,
+    decode_knock,
+    decode_said,
+    encode,
+)
 
 log = get_log(__name__)
 
@@ -36,6 +50,29 @@ GO_SECONDS = 20.0
 READ_BYTES = 1 << 16
 _ALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 4))
 """A peer whose machine is gone is noticed after half a minute, as libvirt's own keepalive does."""
+
+
+class NetLine:
+    """Messages over a connection that has passed a door."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def say(self, message: DoorMessage) -> None:
+        try:
+            await _send(self._writer, message)
+        except OSError as error:
+            raise _lost(error) from error
+
+    async def hear(self) -> Said:
+        try:
+            return decode_said(await _receive(self._reader, BLOCK_MAX_BYTES))
+        except (OSError, EOFError, msgspec.DecodeError) as error:
+            raise _lost(error) from error
+
+
+def _lost(error: Exception) -> Unavailable:
+    return Unavailable("door_lost", f"the connection between the two hosts was lost ({str(error) or type(error).__name__})")
 
 
 class NetDoor:
@@ -98,6 +135,11 @@ class NetDoor:
         async with self._through(move, peer, landing, "go", GO_SECONDS):
             return
 
+    @asynccontextmanager
+    async def line(self, move: MigrationId, peer: HostId, landing: Landing) -> AsyncIterator[NetLine]:
+        async with self._through(move, peer, landing, "files", DIAL_SECONDS) as (reader, writer):
+            yield NetLine(reader, writer)
+
     async def _listen(self, host: str) -> asyncio.Server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -144,6 +186,10 @@ class NetDoor:
         if knock.use == "go":
             await admission.go()
             await _send(writer, Entered())
+            return
+        if knock.use == "files":
+            await _send(writer, Entered())
+            await admission.files(NetLine(reader, writer))
             return
         channel = await admission.libvirt()
         try:
@@ -198,7 +244,7 @@ class NetDoor:
 
     @asynccontextmanager
     async def _through(
-        self, move: MigrationId, peer: HostId, landing: Landing, use: str, seconds: float
+        self, move: MigrationId, peer: HostId, landing: Landing, use: Literal["libvirt", "go", "files"], seconds: float
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """Inside the peer's door. :raise Unavailable: `door_unreachable`. :raise Forbidden: `door_strange`: it is another host's. :raise HouyiError: as it answers."""
         context = self._identity.context()
@@ -210,7 +256,7 @@ class NetDoor:
                 _keep_alive(writer)
                 if (found := _peer(writer)) != peer:
                     raise Forbidden("door_strange", f"at {landing.address} port {landing.port} is the door of host {found}: look at agent.door_address of both")
-                await _send(writer, Knock(protocol=PROTOCOL, move=move, use="go" if use == "go" else "libvirt"))
+                await _send(writer, Knock(protocol=PROTOCOL, move=move, use=use))
                 answer = decode_answer(await _receive(reader))
         except (OSError, TimeoutError, EOFError, msgspec.DecodeError) as error:
             await _close(writer)
@@ -254,10 +300,10 @@ def _keep_alive(writer: asyncio.StreamWriter) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-async def _receive(reader: asyncio.StreamReader) -> bytes:
+async def _receive(reader: asyncio.StreamReader, most: int = MAX_BYTES) -> bytes:
     """:raise EOFError: it ends before that, or is too long."""
     size = int.from_bytes(await reader.readexactly(4), "big")
-    if size > MAX_BYTES:
+    if size > most:
         raise EOFError(f"a message of {size} bytes")
     return await reader.readexactly(size)
 

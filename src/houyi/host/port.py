@@ -8,7 +8,7 @@ the order can never work here. Nothing here decides: planning does.
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, VmId
@@ -224,6 +224,54 @@ class Mover(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """A file of a VM that goes along when the VM moves while it is stopped."""
+
+    name: Literal["disk", "nvram"]
+    size_bytes: int
+    stored_bytes: int
+    """Without its holes."""
+
+
+BLOCK_BYTES = 1 << 20
+
+
+class Carrier(Protocol):
+    """Files of stopped VMs, on their way between machines (docs/rfd/0002-fleet.md, "A stopped VM").
+
+    A file goes in blocks of BLOCK_BYTES from its beginning; those that are all zeros do not go. Its digest is the SHA-256 of the others, in order, each after its
+    offset (8 bytes, big-endian).
+    """
+
+    async def parcels(self, vm_id: VmId) -> tuple[Parcel, ...]:
+        """Source: what has to go along; nothing: the VM has no disk here yet."""
+        ...
+
+    def blocks(self, vm_id: VmId, name: str, start: int) -> AsyncIterator[tuple[int, bytes]]:
+        """Source: (offset, data) of every block that is not zero, from the block of `start` on."""
+        ...
+
+    async def digest(self, vm_id: VmId, name: str) -> str:
+        """Source: of the file."""
+        ...
+
+    async def arrived(self, vm_id: VmId, name: str) -> int:
+        """Destination: an offset before which everything has been put; 0: nothing has. A transfer that broke off goes on from there."""
+        ...
+
+    async def put(self, vm_id: VmId, name: str, offset: int, data: bytes) -> None:
+        """Destination: a block. :raise Failed: `disk_full`."""
+        ...
+
+    async def accept(self, vm: DesiredVm, parcel: Parcel, sha256: str) -> None:
+        """Destination: everything has been put: check it, and have it in the place of what the VM has here. What does not pass is removed.
+
+        :raise Failed: `carried_differs` (digest), `carried_refused` (it is not what a disk of this VM may be).
+        """
+        ...
+
+
 class CallsWitness(Protocol):
     """At the source: looks on while libvirt's calls of a move pass through the agent's door."""
 
@@ -270,6 +318,7 @@ class Ports:
     consoles: Consoles
     probe: Probe
     mover: Mover
+    carrier: Carrier
     passages: Passages
     files: Path
     """Where its files are, for messages to people."""

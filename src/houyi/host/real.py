@@ -9,6 +9,7 @@ from pathlib import Path
 from houyi.base.clock import Clock
 from houyi.base.config import Settings
 from houyi.host.console import RealConsoles
+from houyi.host.disk.carry import RealCarrier
 from houyi.host.disk.files import Files, Owner
 from houyi.host.disk.ports import RealDisks
 from houyi.host.libvirt.connection import LibvirtConnection
@@ -73,6 +74,7 @@ async def open_ports(
         mover=LibvirtMover(
             connection, memory, events.endings, Maker(files, accelerator, settings.agent.tcg_tb_size_mib, numa), owner, settings.agent.migration_tls_dir
         ),
+        carrier=RealCarrier(files, owner, _name(owner)),
         passages=LibvirtPassages(settings.agent.libvirt_uri),
         files=files.state,
         close=close,

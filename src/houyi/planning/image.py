@@ -15,7 +15,7 @@ from houyi.model.image import DiskFormat
 from houyi.planning.image_formats import qcow2, vhd, vhdx, vmdk
 from houyi.planning.image_formats.window import READ_BYTES_MAX, Read, Window
 
-__all__ = ["READ_BYTES_MAX", "ImageFound", "inspect"]
+__all__ = ["READ_BYTES_MAX", "ImageFound", "inspect", "inspect_overlay"]
 
 _HEAD_BYTES = 4096
 _ISO_AT = 32769
@@ -82,6 +82,17 @@ def inspect(read: Read, size_bytes: int, given: DiskFormat | None, max_virtual_b
     if virtual > max_virtual_bytes:
         raise TooLarge("image_too_large", f"the disk in the image has {virtual} bytes, at most {max_virtual_bytes} are allowed", limit_bytes=max_virtual_bytes)
     return ImageFound(format=found, virtual_size_bytes=virtual, os_hint="iso" if found is DiskFormat.RAW and _is_iso(window) else "")
+
+
+def inspect_overlay(read: Read, size_bytes: int) -> int:
+    """Look at a QCOW2 that stands on another file, before that file's name is replaced. :return: its virtual size in bytes.
+
+    :raise Invalid: as `inspect`, but for the backing file.
+    """
+    window = Window(read, size_bytes)
+    if window.upto(0, len(qcow2.MAGIC)) != qcow2.MAGIC:
+        raise Invalid("image_format_differs", "it is no QCOW2")
+    return qcow2.check_overlay(window)
 
 
 def _format(window: Window, head: bytes, tail: bytes, given: DiskFormat | None) -> DiskFormat:

@@ -5,6 +5,7 @@ import contextlib
 import ssl
 import struct
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -13,7 +14,8 @@ import libvirt
 import pytest
 import uvloop
 
-from houyi.agent.door import Admission, Way
+from houyi.agent.carry import send_files, take_files
+from houyi.agent.door import Admission, Line, Way
 from houyi.agent.identity import Identity
 from houyi.agent.net_door import NetDoor
 from houyi.base.clock import SystemClock
@@ -22,15 +24,18 @@ from houyi.control.ca import Authority
 from houyi.host.libvirt.calls.frames import Frame, Frames, Kind
 from houyi.host.libvirt.calls.passage import CLOSE, FINISH, KEEPALIVE, PING, REMOTE
 from houyi.host.libvirt.passages import LibvirtPassages
+from houyi.host.sim import SimHost
 from houyi.model.errors import Forbidden, HouyiError, Unavailable
 from houyi.model.ids import HostId, MigrationId, VmId
 from houyi.model.migration import Landing, Terms
-from houyi.wire.door import Knock, decode_answer, encode
+from houyi.wire.door import Block, Complete, DoorMessage, Entered, Have, Knock, Offered, TurnedAway, Whole, decode_answer, encode
+from made import a_vm, an_image
 
 A, B, C = (HostId(f"00000000-0000-4000-8000-00000000000{letter}") for letter in "abc")
 MOVE, OTHER = MigrationId("00000000-0000-4000-8000-000000000001"), MigrationId("00000000-0000-4000-8000-000000000002")
 VM = VmId("11111111-2222-4333-8444-555555555555")
 DOMAIN = (Path(__file__).parents[2] / "golden" / "domain" / "two-nics.xml").read_text()
+VM_COLD = replace(a_vm(an_image(), disk_gib=5), id=VM)
 CALL = Frame(REMOTE, 1, CLOSE, Kind.CALL, 1, 0, b"").encode()
 
 
@@ -58,6 +63,7 @@ class Pair:
         self.went, self.silent = 0, False
         self.refusal: HouyiError | None = None
         self.destination = self.door(B)
+        self.here, self.there = SimHost(SystemClock()), SimHost(SystemClock())
 
     def identity(self, host: HostId, authority: Authority | None = None) -> Identity:
         identity = Identity(self.folder / f"{host}-{id(authority)}")
@@ -87,11 +93,14 @@ class Pair:
             raise self.refusal
         self.went += 1
 
+    async def take_files(self, line: Line) -> None:
+        await take_files(line, self.there.ports().carrier, VM_COLD)
+
     async def admit(self, move: MigrationId = MOVE) -> Landing:
         landing = Landing(address="", port=0, tls_name="b", domain_xml=DOMAIN)
         passages = self.destination._passages
         address, port = await self.destination.admit(
-            Admission(move=move, peer=A, libvirt=lambda: passages.open(VM, landing, Terms(encrypted=False, postcopy=True)), go=self.go)
+            Admission(move=move, peer=A, libvirt=lambda: passages.open(VM, landing, Terms(encrypted=False, postcopy=True)), files=self.take_files, go=self.go)
         )
         return Landing(address=address, port=port, tls_name="b", domain_xml=DOMAIN)
 
@@ -237,3 +246,83 @@ async def test_it_speaks_tls_13_to_hosts_only(pair: Pair) -> None:
     older.check_hostname, older.minimum_version, older.maximum_version = False, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2
     with pytest.raises((ssl.SSLError, ConnectionError)):
         await asyncio.open_connection(landing.address, landing.port, ssl=older)
+
+
+async def no_news(_size: int) -> None:
+    pass
+
+
+async def test_a_stopped_vms_files_pass(pair: Pair) -> None:
+    pair.here.disks[VM], pair.here.contents[VM] = 5, b"written"
+    sent: list[int] = []
+
+    async def told(size: int) -> None:
+        sent.append(size)
+
+    landing = await pair.admit()
+    async with pair.door(A).line(MOVE, B, landing) as line:
+        await send_files(line, pair.here.ports().carrier, VM, told)
+    assert (pair.there.disks, pair.there.contents, len(sent)) == ({VM: 5}, {VM: b"written"}, 5)
+
+
+async def test_a_vm_without_files_passes(pair: Pair) -> None:
+    async with pair.door(A).line(MOVE, B, await pair.admit()) as line:
+        await send_files(line, pair.here.ports().carrier, VM, no_news)
+    assert pair.there.disks == {}
+
+
+async def test_what_the_destination_cannot_take_is_told_to_the_source(pair: Pair) -> None:
+    pair.here.disks[VM], pair.here.contents[VM] = 5, b"written"
+    pair.there.disk_full = True
+    landing = await pair.admit()
+    with pytest.raises(HouyiError) as refused:
+        async with pair.door(A).line(MOVE, B, landing) as line:
+            await send_files(line, pair.here.ports().carrier, VM, no_news)
+    assert refused.value.code in ("disk_full", "door_lost")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [Offered(name="../secret", size_bytes=1, stored_bytes=1)],
+        [Offered(name="disk", size_bytes=1 << 40, stored_bytes=1)],
+        [Offered(name="disk", size_bytes=1, stored_bytes=2)],
+        [Offered(name="disk", size_bytes=-1, stored_bytes=-1)],
+        [Offered(name="nvram", size_bytes=1 << 30, stored_bytes=1)],
+        [Block(offset=0, data=b"x")],
+        [Whole(sha256="0")],
+        [Have(offset=1)],
+        [Offered(name="disk", size_bytes=5 << 20, stored_bytes=1), Block(offset=5 << 20, data=b"x")],
+        [Offered(name="disk", size_bytes=5 << 20, stored_bytes=1), Block(offset=1, data=b"x")],
+        [Offered(name="disk", size_bytes=5 << 20, stored_bytes=1), Block(offset=-(1 << 20), data=b"x")],
+        [Offered(name="disk", size_bytes=5 << 20, stored_bytes=1), Complete()],
+        [Offered(name="disk", size_bytes=5 << 20, stored_bytes=1), Block(offset=0, data=b"x"), Whole(sha256="0" * 64)],
+    ],
+)
+async def test_what_belongs_to_no_file_of_the_vm_is_refused(pair: Pair, said: list[DoorMessage]) -> None:
+    async with pair.door(A).line(MOVE, B, await pair.admit()) as line:
+        for message in said:
+            await line.say(message)
+        answers = [await line.hear()]
+        while isinstance(answers[-1], Have):
+            answers.append(await line.hear())
+    assert isinstance(answers[-1], TurnedAway)
+    assert answers[-1].problem.code in ("carried_refused", "carried_differs", "door_words")
+    assert pair.there.disks == {}
+
+
+async def test_only_the_moves_source_comes_in_with_files(pair: Pair) -> None:
+    landing = await pair.admit()
+    with pytest.raises(Forbidden) as refused:
+        async with pair.door(C).line(MOVE, B, landing) as line:
+            await line.say(Entered())
+    assert refused.value.code == "door_shut"
+
+
+async def test_a_line_that_breaks_is_told(pair: Pair) -> None:
+    landing = await pair.admit()
+    async with pair.door(A).line(MOVE, B, landing) as line:
+        await pair.destination.shut(MOVE)
+        with pytest.raises(Unavailable) as lost:
+            await line.hear()
+    assert lost.value.code == "door_lost"

@@ -108,8 +108,8 @@ class TestDestination:
     def test_that_it_runs_by_itself_is_remembered(self):
         assert plan_end(move(DESTINATION, O.PREPARE), here(P.POSTCOPY), EMPTY).memory.went
 
-    def test_a_cold_move_needs_no_door(self):
-        assert plan_end(move(DESTINATION, O.PREPARE, MigrationKind.COLD), here(P.NONE), EMPTY).steps == (S.PREPARE,)
+    def test_a_cold_move_needs_the_door_too(self):
+        assert plan_end(move(DESTINATION, O.PREPARE, MigrationKind.COLD), here(P.NONE), EMPTY).steps == (S.PREPARE, S.ADMIT)
 
     def test_clean_when_nothing_is_left(self):
         gone = here(P.NONE, files=False, held=False)

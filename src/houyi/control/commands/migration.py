@@ -14,6 +14,7 @@ from houyi.model.operation import MIGRATE, Operation
 from houyi.model.resources import Amounts
 from houyi.model.vm import MigrationPolicy, Vm
 from houyi.planning.migration.blockers import blockers, kind_of
+from houyi.planning.migration.course import COLD_SECONDS_MAX
 from houyi.planning.migration.experience import foretell
 from houyi.planning.migration.forecast import chosen
 from houyi.planning.migration.steer import may_throttle
@@ -89,6 +90,8 @@ async def plan_migration(control: Control, ctx: Context, reference: str, ask: Mi
     source = next((host for host in ground.hosts if host.id == vm.host_id), None)
     named = await control.store.read(lambda c: get_host(c, ask.to)) if ask.to else None
     kind = kind_of(vm) or MigrationKind.LIVE
+    if kind is MigrationKind.COLD:
+        terms = replace(terms, seconds_max=COLD_SECONDS_MAX)
     found: list[HouyiError] = [Conflict(one.code, one.detail) for one in blockers(vm, source, named)]
     claims: Amounts = await control.store.read(lambda c: claimed_by(c, vm.desired.id)) if kind is MigrationKind.LIVE else amounts(spec)
     asked = {name: amount for name, amount in claims.items() if base_of(name) == name}

@@ -26,6 +26,7 @@ from houyi.model.names import is_id
 SOCKET_PATH_BYTES_MAX = 107
 """sockaddr_un holds 108 bytes with the closing zero; QEMU and libvirt refuse longer paths only when the VM starts."""
 PASS_THROUGH = 0o711
+NVRAM = "nvram.fd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Files:
             base=base,
             base_format=DiskFormat.RAW if base.suffix == ".raw" else DiskFormat.QCOW2,
             seed=self.seed(vm_id),
-            nvram=self.vm(vm_id) / "nvram.fd",
+            nvram=self.vm(vm_id) / NVRAM,
             console_log=self.console_log(vm_id),
             serial_socket=self.serial_socket(vm_id),
             vnc_socket=self.vnc_socket(vm_id),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from houyi.base.clock import Clock
 from houyi.host.port import Ports
+from houyi.host.sim.carrier import SimCarrier
 from houyi.host.sim.job import SimJob
 from houyi.host.sim.mover import SimMover, SimPassages
 from houyi.host.sim.net import SimNet
@@ -49,6 +50,7 @@ class SimHost(SimState):
             consoles=SimConsoles(self),
             probe=SimProbe(self),
             mover=SimMover(self, self.net, self.jobs),
+            carrier=SimCarrier(self),
             passages=SimPassages(),
             files=self.files,
             close=self.close,

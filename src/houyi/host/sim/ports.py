@@ -48,6 +48,7 @@ class SimMachine:
         domain = sim.domains.setdefault(vm.id, SimDomain(vm))
         domain.vm = vm
         domain.run += 1
+        sim.contents[vm.id] = sim.contents.get(vm.id, b"") + b"."
         domain.state, domain.reason = (VmState.PAUSED if paused else VmState.RUNNING), StateReason.REQUESTED
         domain.started_at = sim.clock.now()
         domain.booted_at = domain.started_at + sim.boot_seconds
@@ -176,6 +177,7 @@ class SimDisks:
             raise Invalid("disk_too_small", f"the image needs {-(-image.virtual_size_bytes >> 30)} GiB: ask for a larger disk than {vm.spec.disk_gib} GiB")
         self._space(image.id)
         sim.disks[vm.id] = vm.spec.disk_gib
+        sim.contents[vm.id] = b""
 
     async def write_seed(self, vm: DesiredVm, networks: tuple[DesiredNetwork, ...]) -> None:
         self._sim.enter("write_seed", vm.id, libvirt=False)
@@ -186,7 +188,10 @@ class SimDisks:
 
     async def remove_vm(self, vm_id: VmId) -> None:
         self._sim.enter("remove_vm", vm_id, libvirt=False)
-        self._sim.disks.pop(vm_id, None)
+        for files in (self._sim.disks, self._sim.contents):
+            files.pop(vm_id, None)
+        for key in [key for key in self._sim.carried if key[0] == vm_id]:
+            del self._sim.carried[key]
         self._sim.seeds.pop(vm_id, None)
 
 

@@ -70,6 +70,10 @@ class SimState:
         self.domains: dict[VmId, SimDomain] = {}
         self.disks: dict[VmId, int] = {}
         """VM -> GiB of its disk."""
+        self.contents: dict[VmId, bytes] = {}
+        """What is on its disk, as far as it matters: who wrote to it."""
+        self.carried: dict[tuple[VmId, str], dict[int, bytes]] = {}
+        """Blocks of files that have come from another machine and are not accepted yet."""
         self.seeds: dict[VmId, DesiredVm] = {}
         self.cache: dict[ImageId, DesiredImage] = {}
         self.parts: dict[ImageId, bytearray] = {}

@@ -23,11 +23,20 @@ _L1_OFFSET = 0x00FF_FFFF_FFFF_FE00
 
 def check(window: Window) -> int:
     """Virtual size in bytes. :raise Invalid: with the reason."""
+    return _checked(window, overlay=False)
+
+
+def check_overlay(window: Window) -> int:
+    """The same of one that stands on another file, which is not looked at. :raise Invalid: with the reason."""
+    return _checked(window, overlay=True)
+
+
+def _checked(window: Window, *, overlay: bool) -> int:
     fields = _HEADER.unpack(window.at(0, _HEADER.size, "header"))
     _, version, backing_offset, backing_bytes, cluster_bits, size, encryption, l1_entries, l1_offset, refcount_offset, refcount_clusters, snapshots, _ = fields
     if version not in (2, 3):
         raise Invalid("image_format_unknown", f"QCOW version {version} is not supported: convert it with `qemu-img convert -O qcow2`")
-    if backing_offset or backing_bytes:
+    if (backing_offset or backing_bytes) and not overlay:
         raise Invalid("image_has_backing_file", "the image needs another file (a backing file): flatten it with `qemu-img convert -O qcow2`")
     if encryption:
         raise Invalid("image_encrypted", "the image is encrypted: decrypt it with `qemu-img convert` first")
@@ -36,7 +45,7 @@ def check(window: Window) -> int:
     if snapshots:
         raise Invalid("image_has_snapshots", "the image holds internal snapshots: make one without them with `qemu-img convert -O qcow2`")
     incompatible, length = (0, 72) if version == 2 else _version_3(window, cluster_bits)
-    _extensions(window, length, cluster_bits)
+    _extensions(window, length, cluster_bits, overlay=overlay)
     entry_bytes = 16 if incompatible & _EXTENDED_L2 else 8
     _tables(window, 1 << cluster_bits, entry_bytes, size, (l1_entries, l1_offset), (refcount_clusters, refcount_offset))
     return int(size)
@@ -62,7 +71,7 @@ def _version_3(window: Window, cluster_bits: int) -> tuple[int, int]:
     return incompatible, length
 
 
-def _extensions(window: Window, start: int, cluster_bits: int) -> None:
+def _extensions(window: Window, start: int, cluster_bits: int, *, overlay: bool) -> None:
     """Header extensions: type, length, data padded to 8 bytes, up to type 0 or the first cluster's end."""
     end = min(1 << cluster_bits, window.size_bytes)
     area = window.upto(start, min(end - start, _EXTENSION_BYTES_MAX))
@@ -71,7 +80,7 @@ def _extensions(window: Window, start: int, cluster_bits: int) -> None:
         kind, length = struct.unpack_from(">II", area, at)
         if kind == _END:
             return
-        if kind == _BACKING_FORMAT:
+        if kind == _BACKING_FORMAT and not overlay:
             raise Invalid("image_has_backing_file", "the image names the format of a backing file: flatten it with `qemu-img convert -O qcow2`")
         if kind == _DATA_FILE_NAME:
             raise Invalid("image_has_data_file", "the image names an external data file: make it whole with `qemu-img convert -O qcow2`")

@@ -28,6 +28,9 @@ PREPARE_SECONDS = 900.0
 MOVES_PER_HOST = 2
 """More at once share the same line and each takes longer, its guest dirtying memory all the while; two keep the line busy."""
 
+COLD_SECONDS_MAX = 86400.0
+"""A stopped VM's disk is copied as long as it takes, and nobody waits for it; what takes more than a day is stuck."""
+
 CANCELLED = "migration_cancelled"
 """The problem of a move that ended because somebody asked for it."""
 

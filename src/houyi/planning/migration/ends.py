@@ -111,37 +111,41 @@ def _source(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
         case Order.RECOVER if not here.running and here.presence is _P.POSTCOPY_BROKEN and not memory.recovered:
             return EndPlan(memory=replace(memory, recovered=True, error=None), steps=(_S.RECOVER,))
         case Order.CANCEL:
-            return _cancel(here, memory)
+            return _cancel(move, here, memory)
         case _:
-            return _attempt(here, memory)
+            return _attempt(move, here, memory)
 
 
-def _attempt(here: Here, memory: MoveMemory) -> EndPlan:
+def _attempt(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
     if not here.held:
         return EndPlan(memory=memory, steps=(_S.HOLD,))
     if memory.over or here.running:
         return EndPlan(memory=memory)
     if not memory.begun:
         return EndPlan(memory=replace(memory, begun=True), steps=(_S.SEND,))
-    return _lost(here, memory)  # the agent died meanwhile
+    return _lost(move, here, memory)  # the agent died meanwhile
 
 
-def _cancel(here: Here, memory: MoveMemory) -> EndPlan:
+def _cancel(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
     if memory.over:
         return EndPlan(memory=memory)
     if here.running:
         return EndPlan(memory=memory, steps=(_S.ABORT,))
-    return _lost(here, memory)
+    return _lost(move, here, memory)
 
 
-def _lost(here: Here, memory: MoveMemory) -> EndPlan:
-    """Nobody of ours is with an attempt that was begun. What libvirt still does of it is stopped; a post-copy cannot be, and ends by itself."""
+def _lost(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
+    """Nobody of ours is with an attempt that was begun. What libvirt still does of it is stopped; a post-copy cannot be, and ends by itself.
+
+    That no domain is here proves a live move, and says nothing of a cold one: a stopped VM may never have had one.
+    """
     if here.presence is _P.SENDING:
         return EndPlan(memory=memory, steps=(_S.ABORT,))
     if here.presence is _P.POSTCOPY:
         return EndPlan(memory=memory)
+    proved = here.presence is _P.NONE and move.kind is MigrationKind.LIVE
     problem = memory.error or Problem("agent_restarted", "the host's agent was restarted while the VM was on its way")
-    return EndPlan(memory=replace(memory, over=True, error=None if here.presence is _P.NONE else problem), steps=(_S.OVER,))
+    return EndPlan(memory=replace(memory, over=True, error=None if proved else problem), steps=(_S.OVER,))
 
 
 def _release(here: Here, memory: MoveMemory) -> EndPlan:
@@ -168,7 +172,7 @@ def _destination(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
         case _ if memory.withdrawn or memory.error is not None:
             return EndPlan(memory=memory)
         case _:
-            wanted = ((not here.held, _S.HOLD), (not here.prepared, _S.PREPARE), (not here.admitted and move.kind is MigrationKind.LIVE, _S.ADMIT))
+            wanted = ((not here.held, _S.HOLD), (not here.prepared, _S.PREPARE), (not here.admitted, _S.ADMIT))
             return EndPlan(memory=memory, steps=tuple(step for is_so, step in wanted if is_so))
 
 
