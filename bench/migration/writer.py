@@ -1,0 +1,212 @@
+"""A guest of 512 bytes that writes to its memory at a fixed pace and beats a thousand times a second: what a move costs is seen in both.
+
+One vCPU does nothing else than: increment the first word of a page, count, spin `DELAY` times, next page of the working set, over and over. So what it writes follows
+how much CPU it gets, as a program's would. Half of each page is noise that does not compress, half is zero, as memory of programs is on the whole.
+
+The timer ticks 1000 times a second of the guest's clock, and with each tick the guest says one byte on its serial port: 0x80 | the tick's number; with every 64th
+also the number of pages written so far ('<' and eight nibbles as 0x40 | nibble). A guest's own clock stands still while the guest does, so that no program in it can
+see its own stop: therefore the beats are stamped outside, by a clock that goes on. `DELAY` is set through the same port: nibbles as 0x40 | nibble, then '!'.
+
+Its source (GNU as, linked at 0x7c00):
+
+        .code16
+        .set BASE, 0x1000000
+        .set ITER, 0x610
+        .set TICKS, 0x614
+        .set DELAY, 0x618
+        .set NEXT, 0x61c
+        .set TOP, 0x620
+    _start:
+        cli
+        cld
+        xor %ax, %ax
+        mov %ax, %ds
+        mov %ax, %es
+        mov %ax, %ss
+        mov $0x7c00, %sp
+        mov $0x600, %di
+        mov $0x20, %cx
+        rep stosw
+        movl $0x1000, DELAY
+        lgdt gdtr
+        mov %cr0, %eax
+        or $1, %al
+        mov %eax, %cr0
+        mov $8, %bx
+        mov %bx, %fs
+        and $0xfe, %al
+        mov %eax, %cr0
+        xor %bx, %bx
+        mov %bx, %fs
+        mov pages, %ecx
+        mov $BASE, %esi
+        mov $0x2545f491, %eax
+    1:  mov $512, %edx
+    2:  mov %eax, %ebx
+        shl $13, %ebx
+        xor %ebx, %eax
+        mov %eax, %ebx
+        shr $17, %ebx
+        xor %ebx, %eax
+        mov %eax, %ebx
+        shl $5, %ebx
+        xor %ebx, %eax
+        mov %eax, %fs:(%esi)
+        add $4, %esi
+        dec %edx
+        jnz 2b
+        add $0x800, %esi
+        addr32 loop 1b
+        mov %esi, TOP
+        movw $tick, 0x20
+        movw $0, 0x22
+        mov $0x34, %al
+        out %al, $0x43
+        mov $0xa9, %al
+        out %al, $0x40
+        mov $0x04, %al
+        out %al, $0x40
+        sti
+    again:
+        mov $BASE, %esi
+    3:  incl %fs:(%esi)
+        incl ITER
+        mov DELAY, %ecx
+    4:  dec %ecx
+        jnz 4b
+        add $0x1000, %esi
+        cmp TOP, %esi
+        jb 3b
+        jmp again
+    tick:
+        push %eax
+        push %cx
+        push %dx
+        incl TICKS
+        mov TICKS, %al
+        or $0x80, %al
+        mov $0x3f8, %dx
+        out %al, %dx
+        testb $63, TICKS
+        jnz 6f
+        mov $'<', %al
+        out %al, %dx
+        mov $8, %cx
+        mov ITER, %eax
+    5:  rol $4, %eax
+        push %ax
+        and $15, %al
+        add $'@', %al
+        out %al, %dx
+        pop %ax
+        loop 5b
+    6:  mov $0x3fd, %dx
+        in %dx, %al
+        test $1, %al
+        jz 8f
+        mov $0x3f8, %dx
+        in %dx, %al
+        test $0x40, %al
+        jz 7f
+        and $15, %al
+        shll $4, NEXT
+        or %al, NEXT
+        jmp 8f
+    7:  mov NEXT, %eax
+        mov %eax, DELAY
+        movl $0, NEXT
+    8:  mov $0x20, %al
+        out %al, $0x20
+        pop %dx
+        pop %cx
+        pop %eax
+        iret
+    gdtr:
+        .word 15
+        .long gdt
+    gdt:
+        .quad 0
+        .quad 0x00cf92000000ffff
+        .org 0x1fa
+    pages:
+        .long 0x2000
+        .word 0xaa55
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+BASE_MIB = 16
+"""Where its pages begin."""
+_PAGES_AT = 0x1FA
+_MASK = (1 << 32) - 1
+
+_CODE = bytes.fromhex(
+    "fafc31c08ed88ec08ed0bc007cbf0006b92000f3ab66c7061806001000000f0116347d0f20c00c010f22c0bb08008ee324fe0f22c031db8ee3668b0e"
+    "fa7d66be0000000166b891f4452566ba000200006689c366c1e30d6631d86689c366c1eb116631d86689c366c1e3056631d864676689066683c60466"
+    "4a75d56681c60008000067e2c56689362006c7062000cc7cc70622000000b034e643b0a9e640b004e640fb66be00000001646766ff0666ff06100666"
+    "8b0e1806664975fc6681c600100000663b36200672dfebd76650515266ff061406a014060c80baf803eef60614063f7517b03ceeb9080066a1100666"
+    "c1c00450240f0440ee58e2f3bafd03eca8017427baf803eca840740e240f66c1261c060408061c06eb1166a11c0666a3180666c7061c0600000000b0"
+    "20e6205a596658cf0f003a7d00000000000000000000ffff00000092cf"
+)
+
+
+def disk(mib: int) -> bytes:
+    """A raw disk image that boots it, to write over `mib` of memory."""
+    sector = _CODE.ljust(_PAGES_AT, b"\0") + (mib << 8).to_bytes(4, "little") + b"\x55\xaa"
+    return sector.ljust(1 << 20, b"\0")
+
+
+def delay(spins: int) -> bytes:
+    """What to send it, so that it spins so often after each page. :param spins: 1 and more."""
+    return bytes(0x40 | spins >> shift & 15 for shift in range(28, -1, -4)) + b"!"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one guest has said, by the time of arrival in seconds."""
+
+    beats: Sequence[float]
+    counts: Sequence[tuple[float, int]]
+    """(when, pages written so far); grows."""
+
+
+def heard(pieces: Sequence[tuple[float, int, bytes]]) -> Heard:
+    """:param pieces: (when, which serial port, bytes), in any order. A count that a switch of hosts tears apart is dropped."""
+    beats: list[float] = []
+    counts: list[tuple[float, int]] = []
+    torn: dict[int, str | None] = {}
+    lap = last = 0
+    for when, port, data in sorted(pieces, key=lambda piece: piece[0]):
+        for byte in data:
+            nibbles = torn.get(port)
+            if byte & 0x80:
+                beats.append(when)
+            elif byte == ord("<"):
+                torn[port] = ""
+            elif byte & 0x40 and nibbles is not None:
+                torn[port] = nibbles = nibbles + f"{byte & 15:x}"
+                if len(nibbles) == 8:
+                    torn[port], count = None, int(nibbles, 16)
+                    lap += (1 << 32) if count < last and last - count > _MASK // 2 else 0
+                    last = count
+                    counts.append((when, lap + count))
+    return Heard(tuple(beats), tuple(counts))
+
+
+def longest_gap(beats: Sequence[float], begin: float, end: float) -> float:
+    """Seconds between two beats, of which the later is in [begin, end]."""
+    inside = [at for at in beats if begin <= at <= end]
+    before = [at for at in beats if at < begin]
+    inside = before[-1:] + inside
+    return max((later - earlier for earlier, later in itertools.pairwise(inside)), default=0.0)
+
+
+def pace(counts: Sequence[tuple[float, int]], begin: float, end: float) -> float:
+    """Pages a second between these times, between the last count before and the first after; 0: not known."""
+    before = [one for one in counts if one[0] <= begin] or counts[:1]
+    after = [one for one in counts if one[0] >= end] or counts[-1:]
+    if not before or not after or after[0][0] <= before[-1][0]:
+        return 0.0
+    return (after[0][1] - before[-1][1]) / (after[0][0] - before[-1][0])
