@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--policies", default="", help="comma-separated; a name of its own with a comma is given with ';'")
     parser.add_argument("--rates", default=",".join(str(rate) for rate in RATES_MIB_S), help="MiB/s that the guest writes")
     parser.add_argument("--patience", type=float, default=PATIENCE, help="what the others' waits are multiplied with")
+    parser.add_argument("--noise", type=float, default=0.5, help="share of the guest's memory that does not compress")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "houyi-bench-migration.jsonl")
     parser.add_argument("--report", type=Path, help="of an earlier run")
@@ -39,7 +40,9 @@ def main() -> None:
     assert all(name in OURS or name in others(1.0, 1.0) for name in names), names
     if asked.report is None:
         asked.out.unlink(missing_ok=True)
-        asyncio.run(run(rounds=asked.rounds, ours=asked.ours, rates=rates, names=names, seed=asked.seed, patience=asked.patience, out=asked.out))
+        asyncio.run(
+            run(rounds=asked.rounds, ours=asked.ours, rates=rates, names=names, seed=asked.seed, patience=asked.patience, noise=asked.noise, out=asked.out)
+        )
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(working_set_mib: int) -> AsyncIterator[Pair]:
+async def pair(working_set_mib: int, noise: float) -> AsyncIterator[Pair]:
     """Everything is gone afterwards."""
     with private_host() as one, private_host() as other:
         addresses = join(one, other)
@@ -117,7 +117,7 @@ async def pair(working_set_mib: int) -> AsyncIterator[Pair]:
                 made.append(await _side(private, host_id, address, authority, folder))
             image = ImageId("00000000-0000-4000-8000-0000000000cc")
             vm = new_vm(image_id=image, memory_mib=writer.BASE_MIB + working_set_mib + 4)
-            found = Pair((made[0], made[1]), writer.disk(working_set_mib), vm)
+            found = Pair((made[0], made[1]), writer.disk(working_set_mib, noise), vm)
             await found.begin()
             yield found
         finally:

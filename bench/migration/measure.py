@@ -166,13 +166,13 @@ async def boot(listener: Listener) -> None:
     raise TimeoutError("the guest does not beat")
 
 
-async def run(*, rounds: int, ours: int, rates: Sequence[float], names: Sequence[str], seed: int, patience: float, out: Path) -> None:
+async def run(*, rounds: int, ours: int, rates: Sequence[float], names: Sequence[str], seed: int, patience: float, noise: float, out: Path) -> None:
     """:param ours: how many moves of ours to one of the others'."""
     order = random.Random(seed)
     memory_gib = (writer.BASE_MIB + WORKING_SET_MIB + 4) / 1024
     theirs = others(memory_gib, patience)
     known = Known()
-    async with pair(WORKING_SET_MIB) as found:
+    async with pair(WORKING_SET_MIB, noise) as found:
         listener = Listener()
         try:
             for side in found.sides:

@@ -1,7 +1,7 @@
 """A guest of 512 bytes that writes to its memory at a fixed pace and beats a thousand times a second: what a move costs is seen in both.
 
 One vCPU does nothing else than: increment the first word of a page, count, spin `DELAY` times, next page of the working set, over and over. So what it writes follows
-how much CPU it gets, as a program's would. Half of each page is noise that does not compress, half is zero, as memory of programs is on the whole.
+how much CPU it gets, as a program's would. A share of each page (`noise`, half) does not compress, the rest is zero.
 
 The timer ticks 1000 times a second of the guest's clock, and with each tick the guest says one byte on its serial port: 0x80 | the tick's number; with every 64th
 also the number of pages written so far ('<' and eight nibbles as 0x40 | nibble). A guest's own clock stands still while the guest does, so that no program in it can
@@ -41,7 +41,7 @@ Its source (GNU as, linked at 0x7c00):
         mov pages, %ecx
         mov $BASE, %esi
         mov $0x2545f491, %eax
-    1:  mov $512, %edx
+    1:  mov words, %edx
     2:  mov %eax, %ebx
         shl $13, %ebx
         xor %ebx, %eax
@@ -55,7 +55,8 @@ Its source (GNU as, linked at 0x7c00):
         add $4, %esi
         dec %edx
         jnz 2b
-        add $0x800, %esi
+        add $0xfff, %esi
+        and $0xfffff000, %esi
         addr32 loop 1b
         mov %esi, TOP
         movw $tick, 0x20
@@ -127,7 +128,9 @@ Its source (GNU as, linked at 0x7c00):
     gdt:
         .quad 0
         .quad 0x00cf92000000ffff
-        .org 0x1fa
+        .org 0x1f6
+    words:
+        .long 512
     pages:
         .long 0x2000
         .word 0xaa55
@@ -139,22 +142,23 @@ from dataclasses import dataclass
 
 BASE_MIB = 16
 """Where its pages begin."""
-_PAGES_AT = 0x1FA
+_WORDS_AT = 0x1F6
+"""How many of each page's 1024 words are noise, then how many pages."""
 _MASK = (1 << 32) - 1
 
 _CODE = bytes.fromhex(
-    "fafc31c08ed88ec08ed0bc007cbf0006b92000f3ab66c7061806001000000f0116347d0f20c00c010f22c0bb08008ee324fe0f22c031db8ee3668b0e"
-    "fa7d66be0000000166b891f4452566ba000200006689c366c1e30d6631d86689c366c1eb116631d86689c366c1e3056631d864676689066683c60466"
-    "4a75d56681c60008000067e2c56689362006c7062000cc7cc70622000000b034e643b0a9e640b004e640fb66be00000001646766ff0666ff06100666"
-    "8b0e1806664975fc6681c600100000663b36200672dfebd76650515266ff061406a014060c80baf803eef60614063f7517b03ceeb9080066a1100666"
-    "c1c00450240f0440ee58e2f3bafd03eca8017427baf803eca840740e240f66c1261c060408061c06eb1166a11c0666a3180666c7061c0600000000b0"
-    "20e6205a596658cf0f003a7d00000000000000000000ffff00000092cf"
+    "fafc31c08ed88ec08ed0bc007cbf0006b92000f3ab66c7061806001000000f01163a7d0f20c00c010f22c0bb08008ee324fe0f22c031db8ee3668b0e"
+    "fa7d66be0000000166b891f44525668b16f67d6689c366c1e30d6631d86689c366c1eb116631d86689c366c1e3056631d864676689066683c604664a"
+    "75d56681c6ff0f00006681e600f0ffff67e2bf6689362006c7062000d27cc70622000000b034e643b0a9e640b004e640fb66be00000001646766ff06"
+    "66ff061006668b0e1806664975fc6681c600100000663b36200672dfebd76650515266ff061406a014060c80baf803eef60614063f7517b03ceeb908"
+    "0066a1100666c1c00450240f0440ee58e2f3bafd03eca8017427baf803eca840740e240f66c1261c060408061c06eb1166a11c0666a3180666c7061c"
+    "0600000000b020e6205a596658cf0f00407d00000000000000000000ffff00000092cf"
 )
 
 
-def disk(mib: int) -> bytes:
-    """A raw disk image that boots it, to write over `mib` of memory."""
-    sector = _CODE.ljust(_PAGES_AT, b"\0") + (mib << 8).to_bytes(4, "little") + b"\x55\xaa"
+def disk(mib: int, noise: float = 0.5) -> bytes:
+    """A raw disk image that boots it, to write over `mib` of memory. :param noise: the share of each page that does not compress, above 0 to 1."""
+    sector = _CODE.ljust(_WORDS_AT, b"\0") + max(1, round(1024 * noise)).to_bytes(4, "little") + (mib << 8).to_bytes(4, "little") + b"\x55\xaa"
     return sector.ljust(1 << 20, b"\0")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from houyi.agent.door import Door, Way
 from houyi.base.clock import Clock
@@ -13,8 +14,10 @@ from houyi.planning.migration.steer import Steered, begin, steer
 
 log = get_log(__name__)
 
-STEER_SECONDS = 0.5
-"""Between two looks; a round of a small guest takes about as long, and one of a large guest far longer."""
+STEER_SECONDS = 0.25
+"""Between two looks; a round of a small guest takes about twice as long, and one of a large guest far longer."""
+BEGIN_SECONDS = 0.05
+"""Until the move is seen to be under way: an idle guest is over in less than a second, and QEMU shall know its limits by then."""
 GO_SECONDS = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Before each try to tell GO. After the last one it is left to the server, which learns of it from both ends."""
 
@@ -44,8 +47,7 @@ class Attempt:
             async with self._door.way(move.id, move.peer, self._landing) as way:
                 beside = [asyncio.create_task(self._steer(), name=f"steer-{move.id}"), asyncio.create_task(self._go_when(way), name=f"go-{move.id}")]
                 act = self._ports.mover.recover if self._again else self._ports.mover.send
-                figures = await act(move.vm, self._landing, way.path, move.terms)
-                self.figures = figures if figures.elapsed_seconds else self.figures
+                self.figures = _last_words(await act(move.vm, self._landing, way.path, move.terms), self.figures)
                 way.arrived.set()  # given up: whatever was seen of the calls
                 await asyncio.gather(beside[1], return_exceptions=True)
         except HouyiError as error:
@@ -88,10 +90,11 @@ class Attempt:
                     memory = await self._turn(memory, figures)
             except HouyiError as error:
                 log.info("steer_later", code=error.code, detail=error.detail)
-            await self._clock.sleep(STEER_SECONDS)
+            await self._clock.sleep(BEGIN_SECONDS if memory is None else STEER_SECONDS)
 
     async def _turn(self, memory: Steered, figures: Figures) -> Steered:
-        self.figures = figures
+        throttled = max(figures.throttle_percent, 0 if self.figures is None else self.figures.throttle_percent)
+        self.figures = replace(figures, throttle_percent=throttled)
         self.stage, self.progress = _shown(figures, memory)
         steering = steer(memory, figures, self._move.terms)
         if steering.stop is not None:
@@ -103,6 +106,17 @@ class Attempt:
             if steering.knobs.postcopy:
                 self.mode = MoveMode.POSTCOPY
         return steering.memory
+
+
+def _last_words(said: Figures, seen: Figures | None) -> Figures:
+    """libvirt's figures of a move that has ended, and what they do not contain: how much the guest was slowed, and, of a post-copy, hardly anything."""
+    if seen is None:
+        return said
+    if not said.elapsed_seconds:
+        return seen
+    kept = ("dirty_mib_s", "bandwidth_mib_s", "rounds", "memory_sent_mib", "downtime_ms")
+    missing = {name: getattr(seen, name) for name in kept if not getattr(said, name)}
+    return replace(said, throttle_percent=max(said.throttle_percent, seen.throttle_percent), postcopy=said.postcopy or seen.postcopy, **missing)
 
 
 def _mode(move: DesiredMove, *, throttled: bool, postcopy: bool) -> MoveMode:

@@ -15,6 +15,9 @@ class Guest:
     downtime_ms: float = 100.0
     cap_mib_s: float = 0.0
     throttle: int = 0
+    asked: int = 0
+    """To throttle: it does so only at the end of a second round in which much was dirtied."""
+    high: int = 0
     postcopy: bool = False
     done: bool = False
     seconds: float = 0.0
@@ -28,7 +31,7 @@ class Guest:
     def turn(self, knobs: Knobs) -> None:
         self.downtime_ms = self.downtime_ms if knobs.downtime_ms is None else knobs.downtime_ms
         self.cap_mib_s = self.cap_mib_s if knobs.bandwidth_mib_s is None else knobs.bandwidth_mib_s
-        self.throttle = self.throttle if knobs.throttle_percent is None else knobs.throttle_percent
+        self.asked = self.asked if knobs.throttle_percent is None else knobs.throttle_percent
         self.postcopy = self.postcopy or knobs.postcopy
 
     def round(self) -> Figures:
@@ -41,6 +44,9 @@ class Guest:
         dirty = self.dirty_mib_s * (1 - self.throttle / 100)
         self.left_mib = self.writes_mib * (1 - math.exp(-dirty * takes / self.writes_mib)) if dirty and self.writes_mib else 0.0
         self.rounds += 1
+        self.high += self.left_mib > takes * self.rate / 2
+        if self.high == 2:
+            self.high, self.throttle = 0, max(self.throttle, self.asked)
         return Figures(
             elapsed_seconds=self.seconds,
             memory_total_mib=self.memory_mib,

@@ -16,7 +16,7 @@ from statistics import median
 from houyi.model.errors import Problem
 from houyi.model.migration import Forecast, MoveMode, Outcome, Terms
 from houyi.model.vm import MigrationPolicy
-from houyi.planning.migration.steer import FIRST_DOWNTIME_SHARE
+from houyi.planning.migration.steer import FIRST_DOWNTIME_SHARE, HANDOVER_MS, SHRINKS, limit_ms
 
 ROUNDS_MAX = 30
 """The model's; real moves are steered long before."""
@@ -26,12 +26,12 @@ CORRECTION_MAX = 8.0
 """And its inverse: a ratio beyond it tells of an accident, not of the model."""
 SETUP_SECONDS = 0.5
 """Preparing, TLS and the confirmation, on a quiet machine; the correction learns the rest."""
-POSTCOPY_GAP_MS = 60.0
-"""The stop in which device state and CPUs go over."""
 ZSTD_RATIO = 2.5
 """How much smaller zstd makes guest memory of ordinary programs; incompressible memory gains nothing, which the correction then shows."""
 THROTTLES = (0.3, 0.6, 0.8)
-"""The rungs of planning.migration.steer."""
+"""As the rungs of planning.migration.steer come to."""
+SLOWED_AFTER_SECONDS = 2.0
+"""From the rung until QEMU slows the guest: it looks at most once a second, and waits for a second look that says the same."""
 CHANNELS = 4
 """Connections of a multifd move: beyond the number of spare CPUs they only share them."""
 
@@ -109,23 +109,35 @@ class Course:
 
 
 def precopy(measured: Measured, bandwidth_mib_s: float, downtime_ms: float, *, slowed: float = 0.0, smaller: float = 1.0) -> Course:
-    """The rounds of a pre-copy. :param slowed: share of the guest's time that throttling takes. :param smaller: compression ratio."""
+    """The rounds of a pre-copy, until what remains takes no longer than the downtime or shrinks no more (as steering finds).
+
+    :param slowed: share of the guest's time that throttling takes once it was found to be needed. :param smaller: compression ratio.
+    """
     rate = bandwidth_mib_s * smaller
-    dirty = measured.dirty_mib_s * (1 - slowed)
-    writes = min(measured.writes_mib or measured.memory_mib, measured.memory_mib)
     left, seconds, sent = measured.memory_mib, measured.disk_mib / bandwidth_mib_s, measured.disk_mib
-    least = math.inf
+    least, slowed_from = math.inf, math.inf
     for number in range(1, ROUNDS_MAX + 1):
         takes = left / rate
         if number > 1 and takes * 1000 <= downtime_ms:
             return Course(True, seconds + takes, takes * 1000, sent + left / smaller, number)
         seconds, sent = seconds + takes, sent + left / smaller
-        left = writes * (1 - math.exp(-dirty * takes / writes)) if dirty > 0 and writes > 0 else 0.0
-        if number > 1 and left > 0.99 * least:  # as much is dirtied as is sent: it stays like this
+        left = _dirtied(measured, takes, slowed if seconds >= slowed_from else 0.0)
+        if number > 1 and left > SHRINKS * least and slowed_from == math.inf:
+            if not slowed:
+                break
+            slowed_from = seconds + SLOWED_AFTER_SECONDS
+        elif seconds >= slowed_from and left > least:  # slowed, and still no less
             break
         least = min(least, left)
     takes = left / rate
     return Course(takes * 1000 <= downtime_ms, seconds + takes, takes * 1000, sent + left / smaller, ROUNDS_MAX)
+
+
+def _dirtied(measured: Measured, seconds: float, slowed: float = 0.0) -> float:
+    """MiB, in so many seconds: a page that is dirty already is not dirtied again."""
+    writes = min(measured.writes_mib or measured.memory_mib, measured.memory_mib)
+    dirty = measured.dirty_mib_s * (1 - slowed)
+    return writes * (1 - math.exp(-dirty * seconds / writes)) if dirty > 0 and writes > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +149,7 @@ class _Way:
 
 def forecast(measured: Measured, terms: Terms, corrected: Correction, blockers: Sequence[Problem] = ()) -> Forecast:
     """The gentlest way that converges within the policy; if none does, the last that would be tried, and that it will not."""
-    ways = _ways(measured, terms, terms.downtime_ms_max / max(1.0, corrected.downtime))
+    ways = _ways(measured, terms, limit_ms(terms) / max(1.0, corrected.downtime))
     way = next((one for one in ways if one.course.converges), ways[-1])
     why = way.why if way.course.converges else f"{way.why}, and that is not enough: it would have to stop for {way.course.stop_ms:.0f} ms"
     rests = [f"{corrected.moves} earlier moves correct it" if corrected.moves else "no earlier move corrects it yet"]
@@ -147,7 +159,7 @@ def forecast(measured: Measured, terms: Terms, corrected: Correction, blockers: 
         converges=way.course.converges,
         mode=way.mode,
         total_seconds=round((SETUP_SECONDS + way.course.seconds) * corrected.seconds, 2),
-        downtime_ms=round(way.course.stop_ms * corrected.downtime, 1),
+        downtime_ms=round((HANDOVER_MS + way.course.stop_ms) * corrected.downtime, 1),
         sent_mib=round(way.course.sent_mib * corrected.sent, 1),
         why="; ".join((why, *rests)),
         blockers=tuple(blockers),
@@ -199,7 +211,6 @@ def _capped(rate: float, terms: Terms) -> float:
 def _postcopy(measured: Measured, bandwidth_mib_s: float) -> Course:
     """One round, the switch, and what was dirtied meanwhile."""
     first = measured.memory_mib / bandwidth_mib_s
-    writes = min(measured.writes_mib or measured.memory_mib, measured.memory_mib)
-    left = writes * (1 - math.exp(-measured.dirty_mib_s * first / writes)) if measured.dirty_mib_s > 0 and writes > 0 else 0.0
+    left = _dirtied(measured, first)
     seconds = (measured.disk_mib + measured.memory_mib + left) / bandwidth_mib_s
-    return Course(True, seconds, POSTCOPY_GAP_MS, measured.disk_mib + measured.memory_mib + left, 2)
+    return Course(True, seconds, 0.0, measured.disk_mib + measured.memory_mib + left, 2)
