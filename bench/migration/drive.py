@@ -12,6 +12,7 @@ import libvirt
 
 from houyi.agent.attempt import Attempt
 from houyi.agent.door import Admission
+from houyi.agent.sampling import SPANS
 from houyi.base.clock import SystemClock
 from houyi.host.domxml.landing import landed_xml
 from houyi.host.libvirt.jobs import figures_of
@@ -195,10 +196,11 @@ class Ours:
     """As whom the guest is remembered: with another load it is another VM."""
     known: "Known"
 
-    async def sample(self, pair: Pair, seconds: float = 1.0) -> None:
+    async def sample(self, pair: Pair) -> None:
         """As the agent does now and then with a guest that rests."""
-        rate = await pair.source.mover.dirty_rate(pair.vm.id, seconds)
-        self.known.samples[self.alias] = (*self.known.samples.get(self.alias, ()), GuestSample(vm_id=self.alias, dirty_mib_s=rate, at=time.time()))
+        for seconds in SPANS:
+            found = await pair.source.mover.sample(pair.vm.id, seconds)
+            self.known.samples[self.alias] = (*self.known.samples.get(self.alias, ()), replace(found, at=time.time()))
 
     async def move(self, pair: Pair) -> Moved:
         moved, landing = await pair.landing()

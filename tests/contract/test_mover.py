@@ -69,7 +69,7 @@ async def test_a_move_is_seen_turned_and_stopped(machines: Machines) -> None:
         async with asyncio.timeout(5):
             assert await state(machines, vm) == (2, VmState.PAUSED)
         with pytest.raises(Conflict) as moving:
-            await mover.dirty_rate(vm.id, 1.0)
+            await mover.sample(vm.id, 1.0)
         assert moving.value.code == "vm_moving"
         with pytest.raises(Conflict):
             await machines.destination.ports.mover.go(vm.id, run=True)
@@ -112,11 +112,13 @@ async def test_where_nothing_moves(machines: Machines) -> None:
     assert await mover.figures(vm.id) is None
     await mover.turn(vm.id, Knobs(downtime_ms=100.0))
     await mover.abort(vm.id)
-    assert await mover.dirty_rate(vm.id, 1.0) >= 0.0
+    sample = await mover.sample(vm.id, 1.0)
+    assert (sample.vm_id, sample.seconds, sample.dirty_mib_s >= 0.0) == (vm.id, 1.0, True)
+    assert not machines.source.real or (sample.memory_mib > 0 and sample.disk_mib > 0)
     await machines.source.ports.machine.destroy(vm.id)
     assert await presence(machines, vm) == (Presence.OFF, Presence.NONE)
     with pytest.raises(Conflict) as stopped:
-        await mover.dirty_rate(vm.id, 1.0)
+        await mover.sample(vm.id, 1.0)
     assert stopped.value.code == "not_running"
     nobody = VmId("00000000-0000-4000-8000-00000000dead")
     assert await mover.presences([nobody]) == {nobody: Presence.NONE}

@@ -79,7 +79,7 @@ async def run_agent(
     async with serve_metrics(counts.registry, settings.agent.metrics_host, settings.agent.metrics_port), asyncio.TaskGroup() as tasks:
         tasks.create_task(loop.run(), name="loop")
         tasks.create_task(link.run(loop, facts), name="link")
-        tasks.create_task(Sampler(ports.mover.dirty_rate, ledger, reports, clock).run(), name="sampler")
+        tasks.create_task(Sampler(ports.mover.sample, ledger, reports, clock).run(), name="sampler")
         tasks.create_task(credentials.run(), name="move-credentials")
 
 

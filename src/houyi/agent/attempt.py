@@ -10,7 +10,7 @@ from houyi.base.log import get_log
 from houyi.host.port import Ports
 from houyi.model.errors import HouyiError, Problem, Unavailable
 from houyi.model.migration import DesiredMove, Figures, Landing, MoveMode
-from houyi.planning.migration.steer import Steered, begin, steer
+from houyi.planning.migration.steer import Steered, begin, start, steer
 
 log = get_log(__name__)
 
@@ -85,7 +85,7 @@ class Attempt:
                 figures = await self._ports.mover.figures(self._move.vm.id)
                 if figures is not None:
                     if memory is None:
-                        memory = Steered()
+                        memory = start(self._move.terms)
                         await self._ports.mover.turn(self._move.vm.id, begin(self._move.terms))
                     memory = await self._turn(memory, figures)
             except HouyiError as error:

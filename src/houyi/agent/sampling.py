@@ -1,9 +1,10 @@
 """Looks now and then at how fast each guest writes to its memory, so that a move of it can be foretold; never while it moves.
 
-QEMU compares a sample of the guest's pages over a second, which costs the guest nothing that it could notice. Still one guest is looked at at a time.
+QEMU compares a sample of the guest's pages over a second or four, which costs the guest nothing that it could notice. Still one guest is looked at at a time.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 
 from houyi.agent.ledger import Ledger
 from houyi.agent.reports import Reports
@@ -22,20 +23,21 @@ TURN_SECONDS = 5.0
 """Between two looks at all: a host of a hundred guests spends a fifth of its time with one of them sampled."""
 SETTLED_SECONDS = 30.0
 """A guest that has just been started, or has just arrived, is not as it will be."""
-OVER_SECONDS = 1.0
-"""How long is compared: the shortest that QEMU offers."""
+SPANS = (1.0, 4.0)
+"""How long is compared, in turn: the shortest that QEMU offers, and one that tells by how much fewer new pages it was whether the guest writes to the same again."""
 
-DirtyRate = Callable[[VmId, float], Awaitable[float]]
-"""(VM, seconds) -> MiB/s. :raise HouyiError: it cannot be told now."""
+Sample = Callable[[VmId, float], Awaitable[GuestSample]]
+"""(VM, seconds) -> what was seen in them. :raise HouyiError: it cannot be told now."""
 
 
 class Sampler:
-    def __init__(self, dirty_rate: DirtyRate, ledger: Ledger, reports: Reports, clock: Clock) -> None:
-        self._dirty_rate = dirty_rate
+    def __init__(self, sample: Sample, ledger: Ledger, reports: Reports, clock: Clock) -> None:
+        self._sample = sample
         self._ledger = ledger
         self._reports = reports
         self._clock = clock
         self._due: dict[VmId, float] = {}
+        self._looks: dict[VmId, int] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -51,6 +53,7 @@ class Sampler:
         now = self._clock.monotonic()
         resting = set(self._resting())
         self._due = {vm_id: self._due.get(vm_id, now + SETTLED_SECONDS) for vm_id in resting}
+        self._looks = {vm_id: looks for vm_id, looks in self._looks.items() if vm_id in resting}
         waiting = sorted((at, vm_id) for vm_id, at in self._due.items() if at <= now)
         if waiting:
             await self._look(waiting[0][1])
@@ -62,11 +65,15 @@ class Sampler:
                 yield vm_id
 
     async def _look(self, vm_id: VmId) -> None:
+        look = self._looks.get(vm_id, 0)
         self._due[vm_id] = self._clock.monotonic() + EVERY_SECONDS
         try:
-            rate = await self._dirty_rate(vm_id, OVER_SECONDS)
+            sample = await self._sample(vm_id, SPANS[look % len(SPANS)])
         except HouyiError as error:
             log.info("guest_not_sampled", vm=vm_id, code=error.code)
             return
         if vm_id in set(self._resting()):  # what was under way when a move began tells of neither
-            self._reports.sampled(GuestSample(vm_id=vm_id, dirty_mib_s=rate, at=self._clock.now()))
+            self._looks[vm_id] = look + 1
+            if not look:
+                self._due[vm_id] += SETTLED_SECONDS - EVERY_SECONDS  # both spans shall be known soon
+            self._reports.sampled(replace(sample, at=self._clock.now()))

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
-from houyi.model.migration import Figures, Knobs, Landing, Presence, Terms
+from houyi.model.migration import Figures, GuestSample, Knobs, Landing, Presence, Terms
 from houyi.model.network import DesiredNetwork
 from houyi.model.vm import DesiredVm, GuestAgent, StateReason, VmState
 
@@ -219,8 +219,11 @@ class Mover(Protocol):
         """Source: take up a broken post-copy; ends as `send` does."""
         ...
 
-    async def dirty_rate(self, vm_id: VmId, seconds: float) -> float:
-        """MiB/s that the guest dirties, measured over `seconds` (1 to 60). :raise Conflict: `not_running`, `vm_moving`: it would disturb the move."""
+    async def sample(self, vm_id: VmId, seconds: float) -> GuestSample:
+        """How the guest uses its memory and its disk now; what it dirties is measured over `seconds` (1 to 60). Without a time.
+
+        :raise Conflict: `not_running`, `vm_moving`: it would disturb the move. :raise Failed: `dirty_rate_unknown`.
+        """
         ...
 
 

@@ -169,6 +169,8 @@ class Terms:
     throttles: bool = True
     """Whether the policy may slow the guest: QEMU has to be told at the start."""
     encrypted: bool = True
+    slowed_percent: int = 0
+    """By how much the guest will have to be slowed, as far as that is known beforehand: QEMU does it as soon as it sees itself that it does not converge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +255,8 @@ class GuestSample:
     vm_id: VmId
     dirty_mib_s: float
     """How fast it wrote to pages that were clean."""
+    seconds: float = 1.0
+    """Over how long: in a longer time, a guest that writes to the same pages again dirties fewer new ones a second."""
     memory_mib: float = 0.0
     """Of its memory in use; 0: not known."""
     disk_mib: float = 0.0

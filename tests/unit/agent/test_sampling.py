@@ -8,7 +8,7 @@ import pytest
 from desk import HandClock
 from houyi.agent.ledger import Ledger
 from houyi.agent.reports import Reports
-from houyi.agent.sampling import EVERY_SECONDS, SETTLED_SECONDS, TURN_SECONDS, Sampler
+from houyi.agent.sampling import EVERY_SECONDS, SETTLED_SECONDS, SPANS, TURN_SECONDS, Sampler
 from houyi.model.errors import Conflict
 from houyi.model.ids import VmId
 from houyi.model.migration import GuestSample
@@ -24,20 +24,22 @@ class Bench:
     reports: Reports = field(default_factory=Reports)
     clock: HandClock = field(default_factory=HandClock)
     looked: list[tuple[VmId, float]] = field(default_factory=list)
+    spans: list[float] = field(default_factory=list)
     refuses: bool = False
     begins: bool = False
     """A move begins while it is looked at."""
 
     def __post_init__(self) -> None:
-        self.sampler = Sampler(self.dirty_rate, self.ledger, self.reports, self.clock)
+        self.sampler = Sampler(self.sample, self.ledger, self.reports, self.clock)
 
-    async def dirty_rate(self, vm_id: VmId, seconds: float) -> float:
+    async def sample(self, vm_id: VmId, seconds: float) -> GuestSample:
         self.looked.append((vm_id, self.clock.at))
         if self.refuses:
             raise Conflict("not_running", "it is not running")
         if self.begins:
             self.moves(vm_id, "m")
-        return 12.5
+        self.spans.append(seconds)
+        return GuestSample(vm_id=vm_id, dirty_mib_s=12.5, seconds=seconds)
 
     def runs(self, vm_id: VmId, state: VmState = VmState.RUNNING) -> None:
         self.ledger.keep(vm_id, Memory())
@@ -63,8 +65,10 @@ async def test_a_guest_is_looked_at_once_it_has_settled_and_then_seldom(bench: B
     began = bench.clock.at
     await bench.passes(2 * EVERY_SECONDS + SETTLED_SECONDS)
     first = began + TURN_SECONDS + SETTLED_SECONDS
-    assert bench.looked == [(A, first), (A, first + EVERY_SECONDS)]
-    expected = tuple(GuestSample(vm_id=A, dirty_mib_s=12.5, at=at) for _, at in bench.looked)
+    second = first + SETTLED_SECONDS
+    assert bench.looked == [(A, first), (A, second), (A, second + EVERY_SECONDS)]
+    assert bench.spans == [*SPANS, SPANS[0]]
+    expected = tuple(GuestSample(vm_id=A, dirty_mib_s=12.5, seconds=span, at=at) for (_, at), span in zip(bench.looked, bench.spans, strict=True))
     assert bench.reports.take_samples() == expected
     assert bench.reports.take_samples() == (), "told once"
     assert bench.reports.news.is_set() is True
@@ -74,7 +78,7 @@ async def test_one_at_a_time(bench: Bench) -> None:
     bench.runs(A)
     bench.runs(B)
     await bench.passes(EVERY_SECONDS)
-    (first, at), (second, later) = bench.looked
+    (first, at), (second, later), *_ = bench.looked
     assert ({first, second}, later - at) == ({A, B}, TURN_SECONDS)
 
 

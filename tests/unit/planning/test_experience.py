@@ -1,5 +1,6 @@
 """What forecasts rest on: whose moves are looked at, what is assumed where nothing is known, and that a forecast becomes true after a few moves."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -98,7 +99,52 @@ class TestGuest:
         assert measured(vm(memory_mib=64), Line(), known).memory_mib == 64.0, "never more than it has"
 
 
+def samples(**rates: float) -> Experience:
+    """`s1=40.0`: 40 MiB/s over one second."""
+    return Experience(samples={VmId("v"): [GuestSample(vm_id=VmId("v"), dirty_mib_s=rate, seconds=float(name[1:])) for name, rate in rates.items()]})
+
+
+class TestWriting:
+    @pytest.mark.parametrize(("dirty", "writes"), [(50.0, 100.0), (20.0, 60.0), (100.0, 90.0)])
+    def test_two_spans_tell_rate_and_working_set(self, dirty: float, writes: float) -> None:
+        rates = {f"s{span}": writes * (1 - math.exp(-dirty * span / writes)) / span for span in (1, 4)}
+        found = measured(vm(memory_mib=512), Line(), samples(**rates))
+        assert (found.dirty_mib_s, found.writes_mib) == (pytest.approx(dirty, rel=0.01), pytest.approx(writes, rel=0.01))
+
+    def test_a_set_beyond_what_was_looked_at_is_not_known(self) -> None:
+        found = measured(vm(memory_mib=512), Line(), samples(s1=10.0, s4=9.8))
+        assert (found.dirty_mib_s, found.writes_mib) == (10.0, 0.0)
+
+    def test_a_set_that_was_written_whole_within_the_shortest_look(self) -> None:
+        found = measured(vm(memory_mib=512), Line(), samples(s1=64.0, s4=16.0))
+        assert found.writes_mib == pytest.approx(64.0, rel=0.2)
+        assert found.dirty_mib_s > 64.0
+
+    @pytest.mark.parametrize("rates", [{"s1": 0.0, "s4": 0.0}, {"s1": 3.0, "s4": 0.0}, {"s1": 0.0, "s4": 5.0}, {"s4": 7.0}])
+    def test_idle_and_odd(self, rates: dict[str, float]) -> None:
+        found = measured(vm(), Line(), samples(**rates))
+        assert (found.dirty_mib_s, found.writes_mib) == (min(rates.items())[1], 0.0)
+
+
 class TestCorrection:
+    def test_a_way_that_did_not_converge_is_not_foretold_again(self) -> None:
+        busy = samples(s1=100.0, s4=90.0)
+        first = foretell(vm(memory_mib=512), A, B, Terms(), busy)
+        assert first.mode is MoveMode.COMPRESSED
+        slowed = went(told=first, seconds=first.total_seconds)
+        assert slowed.course.outcome is not None
+        slowed = replace(slowed, course=replace(slowed.course, outcome=replace(slowed.course.outcome, mode=MoveMode.THROTTLED)))
+        again = foretell(vm(memory_mib=512), A, B, Terms(), replace(busy, moves=[slowed]))
+        assert again.mode is MoveMode.THROTTLED
+        assert foretell(vm(memory_mib=512), A, B, Terms(), replace(busy, moves=[replace(slowed, vm_id=VmId("another"))])).mode is MoveMode.COMPRESSED
+
+    def test_each_mode_has_its_own_once_it_has_enough(self) -> None:
+        compressed = replace(expects(10.0), mode=MoveMode.COMPRESSED)
+        known = Experience(moves=self.moves(2.0, 2 * FEW) + [went(told=compressed, seconds=50.0) for _ in range(FEW)])
+        found = corrected(vm(), A, B, known)
+        assert (found.seconds, found.modes[MoveMode.PLAIN].seconds, found.modes[MoveMode.COMPRESSED].seconds) == (2.0, 2.0, 5.0)
+        assert MoveMode.THROTTLED not in found.modes
+
     @staticmethod
     def moves(ratio: float, number: int, **values: Any) -> list[Migration]:
         return [went(told=expects(10.0), seconds=10.0 * ratio, **values) for _ in range(number)]

@@ -10,7 +10,7 @@ from houyi.model.errors import Problem
 from houyi.model.migration import MoveMode, Outcome, Terms
 from houyi.model.vm import MigrationPolicy
 from houyi.planning.migration.forecast import CHANNELS, CORRECTION_MAX, SETUP_SECONDS, Correction, Line, Measured, chosen, correction, forecast, precopy
-from houyi.planning.migration.steer import begin
+from houyi.planning.migration.steer import HANDOVER_MS, begin
 from unit.planning.qemu_model import Guest
 
 LINE = Line(one_mib_s=200.0, all_mib_s=600.0)
@@ -68,6 +68,18 @@ class TestMode:
     def test_what_the_mode_needs_from_the_start(self):
         assert chosen(Terms(), replace(told(), mode=MoveMode.COMPRESSED)) == Terms(channels=CHANNELS, compressed=True)
         assert chosen(Terms(), told()) == Terms()
+
+    def test_slowing_that_is_foreseen_is_told_at_the_start(self):
+        found = told(replace(BUSY, dirty_mib_s=2600))
+        assert (found.mode, chosen(Terms(), found)) == (MoveMode.THROTTLED, Terms(channels=CHANNELS, compressed=True, slowed_percent=80))
+        assert chosen(Terms(), replace(found, converges=False)).slowed_percent == 0
+
+    def test_a_guest_never_stands_still_for_no_time(self):
+        assert told(replace(CALM, dirty_mib_s=0)).downtime_ms >= HANDOVER_MS
+
+    def test_what_was_disproved_is_passed_over(self):
+        busy = replace(CALM, dirty_mib_s=250, writes_mib=400)
+        assert told(busy, corrected=Correction(disproved=frozenset({MoveMode.MULTIFD}))).mode is MoveMode.COMPRESSED
 
 
 class TestCorrection:

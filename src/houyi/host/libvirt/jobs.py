@@ -31,6 +31,8 @@ class Endings:
 
 
 _PAGE = 4096
+LEAST_THROTTLE = 1
+"""Percent: less QEMU does not take, so an attempt that may slow its guest begins with it."""
 
 
 def figures_of(stats: Mapping[str, Any], state: tuple[int, int] = (libvirt.VIR_DOMAIN_NOSTATE, 0)) -> Figures:
@@ -52,6 +54,6 @@ def figures_of(stats: Mapping[str, Any], state: tuple[int, int] = (libvirt.VIR_D
         dirty_mib_s=float(stats.get("memory_dirty_rate", 0)) * page / MIB,
         bandwidth_mib_s=mib("memory_bps"),
         downtime_ms=float(stats.get("downtime", 0)),
-        throttle_percent=int(stats.get("auto_converge_throttle", 0)),
+        throttle_percent=throttle if (throttle := int(stats.get("auto_converge_throttle", 0))) > LEAST_THROTTLE else 0,
         postcopy=is_postcopy(*state),
     )

@@ -22,17 +22,16 @@ from houyi.host.domxml.landing import landed_xml
 from houyi.host.domxml.metadata import Mark, mark_domain, metadata_xml
 from houyi.host.libvirt.connection import LibvirtConnection
 from houyi.host.libvirt.domains import Memory, mark_of
-from houyi.host.libvirt.jobs import Endings, figures_of
+from houyi.host.libvirt.jobs import LEAST_THROTTLE, Endings, figures_of
 from houyi.host.libvirt.presences import is_postcopy, presence
+from houyi.host.libvirt.sampled import SECONDS, allocated_mib, begin_sample, end_sample
 from houyi.model.errors import Conflict, Failed, Invalid
 from houyi.model.host import Accelerator, NumaNode
 from houyi.model.ids import VmId
-from houyi.model.migration import Figures, Knobs, Landing, Presence, Terms
+from houyi.model.migration import Figures, GuestSample, Knobs, Landing, Presence, Terms
 from houyi.model.vm import DesiredVm
 
 DISK = "vda"
-DIRTY_SECONDS = range(1, 61)
-"""What QEMU takes."""
 _POLL_SECONDS = 0.2
 
 
@@ -121,14 +120,14 @@ class LibvirtMover:
         await self._connection.call(lambda connection: _go(connection, vm_id, run=run))
         self._memory.forget(vm_id)
 
-    async def dirty_rate(self, vm_id: VmId, seconds: float) -> float:
-        asked = min(max(round(seconds), DIRTY_SECONDS.start), DIRTY_SECONDS.stop - 1)
-        await self._connection.call(lambda connection: _start_dirty_rate(connection, vm_id, asked))
+    async def sample(self, vm_id: VmId, seconds: float) -> GuestSample:
+        asked = min(max(round(seconds), SECONDS.start), SECONDS.stop - 1)
+        await self._connection.call(lambda connection: begin_sample(_resting(connection, vm_id), asked))
         await asyncio.sleep(asked)
         for _ in range(50):
-            rate = await self._connection.call(lambda connection: _dirty_rate(connection, vm_id))
-            if rate is not None:
-                return rate
+            found = await self._connection.call(lambda connection: end_sample(connection, _resting(connection, vm_id), float(asked)))
+            if found is not None:
+                return replace(found, disk_mib=await asyncio.to_thread(allocated_mib, self._maker.files.disk(vm_id)))
             await asyncio.sleep(_POLL_SECONDS)
         raise Failed("dirty_rate_unknown", "QEMU does not say how fast the guest writes: it is asked again later")
 
@@ -194,7 +193,7 @@ def _migrate_status(domain: Any) -> str:
 
 def _throttle(domain: Any, percent: int) -> None:
     """auto-converge's ceiling, and at once up to it: libvirt sets its parameters only before the move begins."""
-    steps = dict.fromkeys(("cpu-throttle-initial", "cpu-throttle-increment", "max-cpu-throttle"), max(1, percent))
+    steps = dict.fromkeys(("cpu-throttle-initial", "cpu-throttle-increment", "max-cpu-throttle"), max(LEAST_THROTTLE, percent))
     answer = json.loads(libvirt_qemu.qemuMonitorCommand(domain, json.dumps({"execute": "migrate-set-parameters", "arguments": steps}), 0))
     if "error" in answer:
         raise Failed("throttle_refused", f"QEMU refused to slow the guest: {answer['error'].get('desc', '')}")
@@ -237,8 +236,8 @@ def _parameters(domain: Any, landing: Landing, terms: Terms) -> dict[str, Any]:
         if terms.compressed:
             parameters[libvirt.VIR_MIGRATE_PARAM_COMPRESSION] = "zstd"
     if terms.throttles:  # not before the ladder says so: `_throttle` raises these
-        parameters[libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL] = 1
-        parameters[libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT] = 1
+        parameters[libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL] = LEAST_THROTTLE
+        parameters[libvirt.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT] = LEAST_THROTTLE
     return parameters
 
 
@@ -266,20 +265,10 @@ def _go(connection: Any, vm_id: VmId, *, run: bool) -> None:
         domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, stays, "houyi", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 
-def _start_dirty_rate(connection: Any, vm_id: VmId, seconds: int) -> None:
+def _resting(connection: Any, vm_id: VmId) -> Any:
     domain = _find(connection, vm_id)
     if domain is None or not domain.isActive():
         raise Conflict("not_running", "the VM is not running on this host")
     if _is_sending(domain):
         raise Conflict("vm_moving", "measuring how fast the guest writes would disturb its move")
-    domain.startDirtyRateCalc(seconds, libvirt.VIR_DOMAIN_DIRTYRATE_MODE_PAGE_SAMPLING)
-
-
-def _dirty_rate(connection: Any, vm_id: VmId) -> float | None:
-    """None: not known yet."""
-    domain = _find(connection, vm_id)
-    if domain is None:
-        raise Conflict("not_running", "the VM is not running on this host any more")
-    ((_, stats),) = connection.domainListGetStats([domain], libvirt.VIR_DOMAIN_STATS_DIRTYRATE, 0)
-    measured = stats.get("dirtyrate.calc_status") == libvirt.VIR_DOMAIN_DIRTYRATE_MEASURED
-    return float(stats["dirtyrate.megabytes_per_second"]) if measured else None
+    return domain

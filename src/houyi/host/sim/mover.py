@@ -10,7 +10,7 @@ from houyi.host.sim.net import SimNet
 from houyi.host.sim.state import ON, SimDomain, SimState
 from houyi.model.errors import Conflict, Failed, Unavailable
 from houyi.model.ids import VmId
-from houyi.model.migration import Figures, Knobs, Landing, Presence, Terms
+from houyi.model.migration import Figures, GuestSample, Knobs, Landing, Presence, Terms
 from houyi.model.vm import DesiredVm, VmState
 
 
@@ -87,15 +87,15 @@ class SimMover:
                 domain.state = VmState.RUNNING
             self._sim.emit(MachineEvent(vm_id=vm_id, kind=""))
 
-    async def dirty_rate(self, vm_id: VmId, seconds: float) -> float:
-        self._sim.enter("dirty_rate", vm_id)
+    async def sample(self, vm_id: VmId, seconds: float) -> GuestSample:
+        self._sim.enter("sample", vm_id)
         domain = self._sim.running(vm_id)
         if domain is None:
             raise Conflict("not_running", "the VM is not running on this host")
         if self._under_way(vm_id) is not None:
             raise Conflict("vm_moving", "measuring how fast the guest writes would disturb its move")
         await self._sim.clock.sleep(seconds)
-        return domain.dirty_mib_s if domain.executes else 0.0
+        return GuestSample(vm_id=vm_id, dirty_mib_s=domain.dirty_mib_s if domain.executes else 0.0, seconds=seconds)
 
 
 def _presence(domain: SimDomain | None) -> Presence:

@@ -6,11 +6,11 @@ takes now and then while it does not move, else from its last move; what is know
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from houyi.model.ids import HostId, VmId
-from houyi.model.migration import Figures, Forecast, GuestSample, Migration, MigrationKind, MigrationState, Outcome, Terms
+from houyi.model.migration import Figures, Forecast, GuestSample, Migration, MigrationKind, MigrationState, MoveMode, Outcome, Terms
 from houyi.model.vm import LOCAL, Vm
 from houyi.planning.migration.forecast import HISTORY, Correction, Line, Measured, correction, forecast
 
@@ -20,6 +20,10 @@ DIRTY_ASSUMED_MIB_S = 10.0
 """For each CPU: an ordinary server at work; an idle guest writes less than 1, a database under load 100 and more."""
 RECENT = 12
 """Samples of which the largest use of memory counts: an hour's."""
+UNSATURATED = 0.9
+"""Of proportional growth with the span: beyond it, noise would invent a working set."""
+SATURATION_MAX = 2.0
+"""How often a guest is taken to write over its working set within the shortest span, if it has written to all of it by then: once is certain."""
 FEW = 3
 """Fewer outcomes than this do not speak for a VM or for a pair of hosts: those of more moves say more."""
 
@@ -45,17 +49,40 @@ def measured(vm: Vm, line: Line, known: Experience) -> Measured:
     # What a move sent is at least what was used: pages that were never touched are not sent.
     memory = max((one.memory_mib for one in samples[-RECENT:]), default=0.0) or (last.memory_sent_mib if last is not None else 0.0)
     disk = next((one.disk_mib for one in reversed(samples) if one.disk_mib), last.disk_total_mib if last is not None else 0.0)
-    rates = [one.dirty_mib_s for one in samples]
-    if not rates and last is not None and last.dirty_mib_s > 0 and not last.throttle_percent:
-        rates = [last.dirty_mib_s]
+    dirty, writes = _writing(samples)
+    known_rate = bool(samples)
+    if not samples and last is not None and last.dirty_mib_s > 0 and not last.throttle_percent:
+        dirty, known_rate = last.dirty_mib_s, True
     return Measured(
         memory_mib=min(float(spec.memory_mib), memory or float(spec.memory_mib)),
-        dirty_mib_s=_high(rates) if rates else DIRTY_ASSUMED_MIB_S * spec.vcpus,
+        dirty_mib_s=dirty if known_rate else DIRTY_ASSUMED_MIB_S * spec.vcpus,
+        writes_mib=writes,
         disk_mib=disk if spec.storage == LOCAL else 0.0,
         line=line,
-        samples=len(rates),
+        samples=len(samples) or int(known_rate),
         vcpus=spec.vcpus,
     )
+
+
+def _writing(samples: Sequence[GuestSample]) -> tuple[float, float]:
+    """The dirty rate at first (MiB/s) and the working set (MiB; 0: not known).
+
+    In t seconds W (1 - e^(-D t / W)) is dirtied: what was seen over a short span and over a long one gives both. Where the long one has hardly fewer a second
+    than the short, the working set is beyond what was looked at; where it has no more at all, the rate is beyond what can be told from a second.
+    """
+    spans = sorted({one.seconds for one in samples})
+    if not spans:
+        return 0.0, 0.0
+    short, long = spans[0], spans[-1]
+    few, many = (span * _high([one.dirty_mib_s for one in samples if one.seconds == span]) for span in (short, long))
+    if short == long or many <= 0 or few <= 0 or many / few > UNSATURATED * long / short:
+        return few / short, 0.0
+    low, high = 0.0, SATURATION_MAX / short  # D / W
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.expm1(-middle * long) / math.expm1(-middle * short) > many / few else (low, middle)
+    writes = few / -math.expm1(-high * short)
+    return high * writes, writes
 
 
 def _high(rates: Sequence[float]) -> float:
@@ -100,8 +127,18 @@ def corrected(vm: Vm, source: HostId, destination: HostId, known: Experience) ->
     for fits in tests:
         history = _history(move for move in known.moves if fits(move))
         if len(history) >= FEW:
-            return correction(history)
-    return correction(_history(iter(known.moves)))
+            break
+    else:
+        history = _history(iter(known.moves))
+    by_mode = {mode: [(told, came) for told, came in history if told.mode is mode] for mode in MoveMode}
+    modes = {mode: correction(own) for mode, own in by_mode.items() if len(own) >= FEW}
+    return replace(correction(history), modes=modes, disproved=_disproved(vm, known))
+
+
+def _disproved(vm: Vm, known: Experience) -> frozenset[MoveMode]:
+    """Ways in which this VM was to move, and then had to be slowed, the last time that it was tried."""
+    last = {told.mode: came.mode for told, came in _history(move for move in known.moves if move.vm_id == vm.desired.id)}
+    return frozenset(told for told, came in last.items() if came is MoveMode.THROTTLED and told is not came)
 
 
 def _history(moves: Iterator[Migration]) -> list[tuple[Forecast, Outcome]]:

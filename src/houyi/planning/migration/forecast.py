@@ -9,7 +9,7 @@ ratio of outcome to forecast over the last moves (of this VM's, else of this pai
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -74,6 +74,10 @@ class Correction:
     downtime: float = 1.0
     sent: float = 1.0
     moves: int = 0
+    modes: "Mapping[MoveMode, Correction]" = field(default_factory=dict)
+    """Of those moves that were foretold to go this way, where they are enough to say something of their own."""
+    disproved: frozenset[MoveMode] = frozenset()
+    """Ways that were tried with this guest and did not converge, whatever the model says."""
 
 
 def correction(history: Sequence[tuple[Forecast, Outcome]]) -> Correction:
@@ -145,12 +149,14 @@ class _Way:
     mode: MoveMode
     course: Course
     why: str
+    slowed: float = 0.0
 
 
 def forecast(measured: Measured, terms: Terms, corrected: Correction, blockers: Sequence[Problem] = ()) -> Forecast:
     """The gentlest way that converges within the policy; if none does, the last that would be tried, and that it will not."""
     ways = _ways(measured, terms, limit_ms(terms) / max(1.0, corrected.downtime))
-    way = next((one for one in ways if one.course.converges), ways[-1])
+    way = next((one for one in ways if one.course.converges and one.mode not in corrected.disproved), ways[-1])
+    corrected = replace(corrected.modes.get(way.mode, corrected), moves=corrected.moves)
     why = way.why if way.course.converges else f"{way.why}, and that is not enough: it would have to stop for {way.course.stop_ms:.0f} ms"
     rests = [f"{corrected.moves} earlier moves correct it" if corrected.moves else "no earlier move corrects it yet"]
     rests += ["the guest's dirty rate is assumed"] if not measured.samples else []
@@ -174,14 +180,21 @@ def forecast(measured: Measured, terms: Terms, corrected: Correction, blockers: 
             "correction_seconds": corrected.seconds,
             "correction_downtime": corrected.downtime,
             "correction_sent": corrected.sent,
+            "slowed_percent": 100 * way.slowed,
         },
     )
 
 
 def chosen(terms: Terms, told: Forecast) -> Terms:
     """The terms with what the forecast's mode needs from the start of the attempt on."""
-    several = told.mode in (MoveMode.MULTIFD, MoveMode.COMPRESSED)
-    return replace(terms, channels=max(terms.channels, CHANNELS if several else 1), compressed=terms.compressed or told.mode is MoveMode.COMPRESSED)
+    compressed = told.mode in (MoveMode.COMPRESSED, MoveMode.THROTTLED)
+    several = compressed or told.mode is MoveMode.MULTIFD
+    return replace(
+        terms,
+        channels=max(terms.channels, CHANNELS if several else 1),
+        compressed=terms.compressed or compressed,
+        slowed_percent=round(told.inputs.get("slowed_percent", 0.0)) if told.converges else 0,
+    )
 
 
 def _ways(measured: Measured, terms: Terms, budget_ms: float) -> list[_Way]:
@@ -199,8 +212,8 @@ def _ways(measured: Measured, terms: Terms, budget_ms: float) -> list[_Way]:
         ways.append(_Way(MoveMode.POSTCOPY, _postcopy(measured, several), f"{plain}: the rest of the memory follows the guest"))
     if not gentle:
         for slowed in THROTTLES:
-            says = f"{plain}: the guest is slowed by up to {slowed:.0%}"
-            ways.append(_Way(MoveMode.THROTTLED, precopy(measured, several, budget_ms, slowed=slowed), says))
+            says = f"{plain}: compressed, and the guest slowed by up to {slowed:.0%}"
+            ways.append(_Way(MoveMode.THROTTLED, precopy(measured, several, budget_ms, slowed=slowed, smaller=ZSTD_RATIO), says, slowed))
     return sorted(ways, key=lambda way: way.course.seconds) if fast else ways
 
 

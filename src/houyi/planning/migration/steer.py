@@ -47,7 +47,7 @@ def _slow(share: float, least: int, most: int) -> Rung:
     """Slow the guest until it dirties `share` of what the line carries, as it has just been seen to write."""
 
     def knobs(terms: Terms, seen: Figures) -> Knobs:
-        unslowed = seen.dirty_mib_s / (1 - min(seen.throttle_percent, 99) / 100)
+        unslowed = (seen.dirty_mib_s or seen.bandwidth_mib_s) / (1 - min(seen.throttle_percent, 99) / 100)
         needed = 100 * (1 - share * seen.bandwidth_mib_s / unslowed) if unslowed else 0.0
         return Knobs(throttle_percent=round(min(most, slowest(terms), max(least, needed))))
 
@@ -116,7 +116,17 @@ def begin(terms: Terms) -> Knobs:
     """What an attempt starts with: the whole line (or its cap), since a slower move is a longer one, and the guest writes all the while."""
     hurry = terms.policy is MigrationPolicy.FAST
     downtime = limit_ms(terms) if hurry else limit_ms(terms) * FIRST_DOWNTIME_SHARE
-    return Knobs(bandwidth_mib_s=terms.bandwidth_mib_s_max, downtime_ms=downtime, throttle_percent=0)
+    return Knobs(bandwidth_mib_s=terms.bandwidth_mib_s_max, downtime_ms=downtime, throttle_percent=_armed(terms))
+
+
+def start(terms: Terms) -> Steered:
+    """What is remembered before the first look. Where QEMU may slow the guest by itself, it is first waited for what that does."""
+    slows = _armed(terms)
+    return Steered(slows=slows, said=f"slowing the guest by {slows} % as foreseen" if slows else "")
+
+
+def _armed(terms: Terms) -> int:
+    return round(min(terms.slowed_percent, slowest(terms))) if may_throttle(terms) else 0
 
 
 def may_throttle(terms: Terms) -> bool:
