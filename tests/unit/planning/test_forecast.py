@@ -71,7 +71,7 @@ class TestMode:
 
     def test_slowing_that_is_foreseen_is_told_at_the_start(self):
         found = told(replace(BUSY, dirty_mib_s=2600))
-        assert (found.mode, chosen(Terms(), found)) == (MoveMode.THROTTLED, Terms(channels=CHANNELS, compressed=True, slowed_percent=80))
+        assert (found.mode, chosen(Terms(), found)) == (MoveMode.THROTTLED, Terms(channels=CHANNELS, compressed=True, slowed_percent=30))
         assert chosen(Terms(), replace(found, converges=False)).slowed_percent == 0
 
     def test_a_guest_never_stands_still_for_no_time(self):
