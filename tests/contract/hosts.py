@@ -14,7 +14,7 @@ from houyi.base.clock import SystemClock
 from houyi.host.libvirt.facts import LibvirtFacts
 from houyi.host.port import MachineEvent, Ports
 from houyi.host.real import open_ports
-from houyi.host.sim import SimHost, sim_facts
+from houyi.host.sim import SimHost, SimStorage, sim_facts
 from houyi.model.errors import HouyiError
 from houyi.model.host import Accelerator, HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, ProjectId, VmId
@@ -36,6 +36,8 @@ NETWORK = DesiredNetwork(
     id=NetworkId("00000010-0000-4000-8000-000000000001"), name="default", spec=NetworkSpec(kind=NetworkKind.NAT, cidr="10.80.0.0/24", domain="houyi.internal")
 )
 PROJECT = ProjectId("00000000-0000-4000-8000-0000000000ff")
+SHARED = "fast"
+"""A shared folder of every host."""
 WAIT_SECONDS = 120.0
 _serial = count(1)
 T = TypeVar("T")
@@ -174,6 +176,7 @@ class SimulatedHost(Host):
     def __init__(self) -> None:
         self.clock = TickingClock()
         self.sim = SimHost(self.clock)
+        self.sim.share(SHARED, SimStorage("00000000-0000-4000-8000-0000000000ee"))
         self.ports = self.sim.ports()
 
     async def pause(self) -> None:

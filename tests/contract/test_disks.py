@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from contract.hosts import CONTENT, IMAGE, Host, new_vm, read_content
+from contract.hosts import CONTENT, IMAGE, SHARED, Host, new_vm, read_content
 from houyi.model.errors import Failed, Invalid, Unavailable
 from houyi.model.ids import ImageId, VmId
 from houyi.model.vm import VmState
@@ -100,3 +100,36 @@ async def test_an_image_may_leave_while_vms_stand_on_it(host: Host) -> None:
 
 async def test_removing_what_never_was_is_nothing(host: Host) -> None:
     await host.ports.disks.remove_vm(VmId("00000000-0000-4000-8000-00000000dead"))
+
+
+async def test_a_disk_in_a_shared_folder_is_left_and_found_again(host: Host) -> None:
+    """Left by one host and adopted by the next, which here are the same."""
+    vm = new_vm(storage=SHARED)
+    await host.ports.disks.fetch_image(IMAGE, read_content, lambda _: None)
+    assert not await host.ports.disks.adopt_disk(vm), "nobody has made it"
+    assert await host.ports.disks.vms() == frozenset()
+    await host.booted(vm)
+    await host.ports.machine.undefine(vm.id)
+    await host.ports.disks.leave_vm(vm.id)
+    assert await host.ports.disks.vms() == frozenset()
+    assert await host.ports.disks.adopt_disk(vm)
+    assert await host.ports.disks.vms() == {vm.id}
+    await host.ports.disks.write_seed(vm, ())
+    await host.ports.machine.start(vm)
+    await host.until_up(vm.id)
+    await host.ports.machine.undefine(vm.id)
+    assert await host.ports.carrier.parcels(vm.id) == (), "nothing of it has to be carried"
+    await host.ports.disks.remove_vm(vm.id)
+    assert not await host.ports.disks.adopt_disk(vm), "removed for all"
+
+
+async def test_a_folder_that_is_not_there_is_said(host: Host) -> None:
+    await host.ports.disks.fetch_image(IMAGE, read_content, lambda _: None)
+    for act in (host.ports.disks.create_disk(new_vm(storage="other"), IMAGE), host.ports.disks.adopt_disk(new_vm(storage="other"))):
+        with pytest.raises(Failed) as refused:
+            await act
+        assert refused.value.code == "storage_unknown"
+
+
+async def test_a_disk_of_the_hosts_own_is_never_adopted(host: Host) -> None:
+    assert not await host.ports.disks.adopt_disk(new_vm())

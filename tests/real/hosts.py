@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ import msgspec
 
 from house.tree import ROOT as TREE
 from houyi.base.config import AgentSettings, Settings
+from houyi.host.disk.shared import MARKER
 from houyi.local.lab.birth import NEW_NAMESPACES, inside
 from houyi.local.lab.first import Bind, Orders, log_file, orders_file, ready_file
 from houyi.local.lab.power import own_kvm
@@ -88,7 +90,11 @@ class PrivateHost:
 
     def settings(self, name: str = "state") -> Settings:
         """Settings of an agent of this host; another `name` gives other folders."""
-        agent = AgentSettings(libvirt_uri=self.uri, tcg_tb_size_mib=16, migration_tls_dir=self.tls)
+        shared = self.folder / "fast"
+        if not shared.exists():
+            shared.mkdir(mode=0o711)
+            (shared / MARKER).write_text(f"{uuid.uuid4()}\n")
+        agent = AgentSettings(libvirt_uri=self.uri, tcg_tb_size_mib=16, migration_tls_dir=self.tls, shared_dirs={"fast": shared})
         return Settings(state_dir=self.folder / name, run_dir=self.folder / name / "run", agent=agent)
 
     def start_daemon(self, name: str, socket: Path) -> None:

@@ -15,7 +15,7 @@ from houyi.host.sim.state import forget_domain
 from houyi.model.errors import Conflict
 from houyi.model.ids import VmId
 from houyi.model.migration import ENDED, Migration, MigrationState
-from houyi.model.vm import EffectiveState, Power, RestartPolicy, Vm, effective
+from houyi.model.vm import LOCAL, EffectiveState, Power, RestartPolicy, Vm, effective
 from houyi.store.tables import claim
 from houyi.store.views.migration import get_migration
 from sim.schedule import Machine, World, settled
@@ -134,6 +134,7 @@ class Fleet:
             left = [kind for kind, found, wanted in things if found is not wanted and (found is not here or ran)]
             assert not left, await self.told(f"{machine.name}: {left} {'missing' if here else 'left'}")
             assert not self.world.net.doors(machine.name), f"{machine.name} has left its door open"
+        assert set(self.world.storage.disks) == ({vm.desired.id} if vm.desired.spec.storage != LOCAL else set()), "what is shared is nobody's to remove"
         claims = await self.world.store.read(lambda c: c.execute(select(func.count(func.distinct(claim.c.id)))).scalar_one())
         assert claims == 1, f"{claims} claims for one VM"
 
@@ -256,14 +257,14 @@ def go_without_proof(fleet: Fleet, vm_id: VmId) -> None:
     _alone(fleet.source)  # else the server may have its halted copy removed before libvirt resumes it
 
 
-async def live_through(folder: Path, phase: Phase, fault: Callable[[Fleet, VmId], Awaitable[None] | None]) -> MigrationState:
-    """One cell of the matrix: the fault at the phase, the healing, and a second try. :return: how the first ended. :raise AssertionError: ..."""
+async def live_through(folder: Path, phase: Phase, fault: Callable[[Fleet, VmId], Awaitable[None] | None], **spec: object) -> MigrationState:
+    """One cell of the matrix: the fault at the phase, the healing, and a second try. `spec`: of the VM. :return: how the first ended. :raise AssertionError: ..."""
     world = World(0, folder)
     await world.open()
     fleet, watchman = Fleet(world), Watchman(world)
     watching = asyncio.create_task(watchman.watch())
     try:
-        await fleet.create()
+        await fleet.create(**spec)
         fleet.at(phase, fault)
         await fleet.begin()
         await asyncio.sleep(BROKEN_SECONDS)

@@ -26,7 +26,7 @@ from houyi.control.images import open_image
 from houyi.control.intake.image import receive
 from houyi.control.reconcilers.all import RECONCILERS
 from houyi.control.reconcilers.runner import run_forever
-from houyi.host.sim import SimHost, SimNet
+from houyi.host.sim import SimHost, SimNet, SimStorage
 from houyi.model.errors import Failed, HouyiError, Unavailable
 from houyi.model.ids import HostId, ImageId, VmId
 from houyi.model.image import ImageSpec
@@ -73,6 +73,7 @@ class World:
         self.settings = Settings(state_dir=self.folder / "server", server=server)
         self.machines: dict[str, Machine] = {}
         self.net = SimNet()
+        self.storage = SimStorage("00000000-0000-4000-8000-0000000000ee")
         self.asked: Counter[tuple[str, str]] = Counter()
         self.up = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -144,6 +145,7 @@ class Machine:
         self.settings = Settings(state_dir=world.folder / name, agent=AgentSettings(metrics_port=0))
         self.sim = SimHost(world.clock, boot_seconds=2.0, shutdown_seconds=1.0)
         self.sim.join(world.net, name)
+        self.sim.share("fast", world.storage)
         self.door: SimDoor | None = None
         self.boots = 0
         self.counts = Counts()

@@ -19,8 +19,8 @@ from houyi.host.port import Ports
 from houyi.model.errors import Conflict, Failed, Forbidden, HouyiError, Problem, Unavailable
 from houyi.model.ids import MigrationId, VmId
 from houyi.model.migration import DesiredMove, End, Landing, MigrationKind, ObservedMove, Order
-from houyi.model.vm import Power
-from houyi.planning.lifecycle import PREPARE, SHOWN, Memory
+from houyi.model.vm import LOCAL, Power
+from houyi.planning.lifecycle import PREPARE, SHOWN, Memory, Step
 from houyi.planning.migration.ends import EndPlan, Here, MoveMemory, MoveStep, plan_end
 from houyi.wire.agents import Desired
 
@@ -124,7 +124,7 @@ class ServedMove:
             MoveStep.SHUT: self._shut,
             MoveStep.RESUME: lambda: parts.ports.machine.resume(self.vm_id),
             MoveStep.DESTROY: lambda: parts.ports.machine.undefine(self.vm_id),
-            MoveStep.REMOVE: lambda: parts.ports.disks.remove_vm(self.vm_id),
+            MoveStep.REMOVE: lambda: parts.ports.disks.leave_vm(self.vm_id),
             MoveStep.UNHOLD: self._unhold,
         }
 
@@ -226,13 +226,25 @@ class ServedMove:
         for step in PREPARE:
             self._stage, self._progress = SHOWN[step][1], SHOWN[step][2]
             self._told_stage()
-            await self._parts.steps.run(step, vm, lambda _share: None)
+            if step is Step.CREATE_DISK and vm.spec.storage != LOCAL:
+                await self._adopt()
+            else:
+                await self._parts.steps.run(step, vm, lambda _share: None)
         self._prepared = True
+
+    async def _adopt(self) -> None:
+        """A disk that is shared is never made by a move. :raise Failed: `storage_differs`: a guest runs on it elsewhere, and it is not to be seen here."""
+        vm = self._move.vm
+        if not await self._parts.ports.disks.adopt_disk(vm) and self._move.kind is MigrationKind.LIVE:
+            raise Failed(
+                "storage_differs", f"the disk of VM {vm.name} is not in shared folder {vm.spec.storage!r} here: mount on both hosts what the other has"
+            )
 
     async def _admit(self) -> None:
         move = self._move
         parts, live = self._parts, move.kind is MigrationKind.LIVE
-        landing = Landing(address="", port=0, tls_name=parts.tls_name, domain_xml=await parts.ports.mover.landing_xml(move.vm) if live else "")
+        xml = await parts.ports.mover.landing_xml(move.vm) if live else ""
+        landing = Landing(address="", port=0, tls_name=parts.tls_name, domain_xml=xml, copies_disk=move.vm.spec.storage == LOCAL)
         libvirt = partial(parts.ports.passages.open, move.vm.id, landing, move.terms)
         files = partial(take_files, carrier=parts.ports.carrier, vm=move.vm)
         admission = Admission(move=move.id, peer=move.peer, libvirt=libvirt, files=_refused, go=self._go)

@@ -82,6 +82,9 @@ class AgentSettings(_Section):
     migration_tls_dir: Path = Field(
         Path("/etc/pki/qemu"), description="Where QEMU finds its credentials for moves: libvirt's own default, unless qemu.conf says otherwise."
     )
+    shared_dirs: dict[str, Path] = Field(
+        default_factory=dict, description="Folders that other hosts see as well, by the name that VMs' storage has: VMs on them move without their disks."
+    )
     nat_cidr: str = Field("10.80.0.0/24", description="IPv4 network of the built-in NAT network when it is first made.")
 
 

@@ -118,7 +118,17 @@ class Disks(Protocol):
     async def remove_image(self, image_id: ImageId) -> None: ...
 
     async def create_disk(self, vm: DesiredVm, image: DesiredImage) -> None:
-        """The boot disk: a QCOW2 overlay over the cached image, sparse, of spec.disk_gib. There already: nothing. :raise Failed: `disk_full`."""
+        """The boot disk: a QCOW2 overlay over the cached image, sparse, of spec.disk_gib, in spec.storage. There already: nothing.
+
+        :raise Failed: `disk_full`, `storage_unknown`. :raise Unavailable: `storage_away`.
+        """
+        ...
+
+    async def adopt_disk(self, vm: DesiredVm) -> bool:
+        """A disk in a folder that hosts share, which is there already: have it here as well, without touching it. Whether it is there.
+
+        :raise Failed: `storage_unknown`. :raise Unavailable: `storage_away`, `image_missing`.
+        """
         ...
 
     async def write_seed(self, vm: DesiredVm, networks: tuple[DesiredNetwork, ...]) -> None:
@@ -131,6 +141,10 @@ class Disks(Protocol):
 
     async def remove_vm(self, vm_id: VmId) -> None:
         """All files of a VM: disk, seed, NVRAM, console log, sockets."""
+        ...
+
+    async def leave_vm(self, vm_id: VmId) -> None:
+        """The same but for a disk that other hosts see: it lives elsewhere."""
         ...
 
 

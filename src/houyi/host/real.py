@@ -12,6 +12,7 @@ from houyi.host.console import RealConsoles
 from houyi.host.disk.carry import RealCarrier
 from houyi.host.disk.files import Files, Owner
 from houyi.host.disk.ports import RealDisks
+from houyi.host.disk.shared import SharedFolders
 from houyi.host.libvirt.connection import LibvirtConnection
 from houyi.host.libvirt.domains import Memory
 from houyi.host.libvirt.events import Events
@@ -67,7 +68,7 @@ async def open_ports(
     return Ports(
         machine=LibvirtMachine(connection, events, memory, files, clock, accelerator, settings.agent.tcg_tb_size_mib, numa),
         guests=LibvirtGuests(connection),
-        disks=RealDisks(files, owner, _name(owner)),
+        disks=RealDisks(files, owner, _name(owner), SharedFolders(settings.agent.shared_dirs)),
         networks=LibvirtNetworks(connection, files.state / "networks", sysfs),
         consoles=consoles,
         probe=make_probe(facts),

@@ -13,6 +13,7 @@ from houyi.base.clock import SystemClock
 from houyi.base.config import Settings
 from houyi.base.ids import RandomIds
 from houyi.base.log import get_log
+from houyi.host.disk.shared import storage_ids
 from houyi.host.port import Ports
 from houyi.host.probe.probe import RealProbe, choose_accelerator
 from houyi.host.real import open_ports
@@ -56,7 +57,12 @@ async def take_host_down(settings: Settings, tell: Callable[[str], None], *, pur
 
 async def _open(settings: Settings, probe: AcceleratorProbe) -> Ports:
     return await open_ports(
-        settings, SystemClock(), lambda: probe.accelerator, lambda facts: RealProbe(probe, settings.state_dir, facts, memory_mib=settings.agent.memory_mib)
+        settings,
+        SystemClock(),
+        lambda: probe.accelerator,
+        lambda facts: RealProbe(
+            probe, settings.state_dir, facts, memory_mib=settings.agent.memory_mib, storages=lambda: storage_ids(settings.agent.shared_dirs)
+        ),
     )
 
 

@@ -34,7 +34,7 @@ class RealCarrier:
         self._locks: dict[VmId, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def parcels(self, vm_id: VmId) -> tuple[Parcel, ...]:
-        found = (_parcel("disk", self._files.disk(vm_id)), _parcel("nvram", self._files.vm(vm_id) / NVRAM))
+        found = (None if self._files.disk(vm_id).is_symlink() else _parcel("disk", self._files.disk(vm_id)), _parcel("nvram", self._files.vm(vm_id) / NVRAM))
         return tuple(parcel for parcel in found if parcel is not None)
 
     async def blocks(self, vm_id: VmId, name: str, start: int) -> AsyncIterator[tuple[int, bytes]]:
@@ -74,8 +74,10 @@ class RealCarrier:
         """In a folder of its own, as QEMU's user: nobody has looked at it before."""
         size = vm.spec.disk_gib << 30
         base = self._files.base(vm.id)
-        if base is None:
-            raise Failed("carried_refused", f"VM {vm.name} has no image on this host that its disk could stand on: move the VM again")
+        if base is None or self._files.disk(vm.id).is_symlink():
+            raise Failed(
+                "carried_refused", f"VM {vm.name} has no image on this host that its disk could stand on, or a disk in a shared folder: move the VM again"
+            )
         await asyncio.to_thread(_inspect, part, vm, size)
         room = self._files.vm(vm.id) / "arriving"
         room.mkdir(mode=0o700, exist_ok=True)

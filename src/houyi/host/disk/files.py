@@ -4,6 +4,7 @@
 <state>/vms/<id>/                  root's, 0711: QEMU can open what is in it but neither list nor replace
     base.qcow2|.raw                hard link to the image, so that an image may leave the cache while disks stand on it
     disk.qcow2  seed.iso           QEMU's user's, 0600           nvram.fd    made by libvirt
+                                   (disk.qcow2 leads to <folder>/<id>.qcow2 where the VM's storage is a shared folder)
     console.log console.log.N      virtlogd's
 <run>/sockets/                     QEMU's user's, 0700: it makes the sockets; besides it only root gets in
     <id>.serial  <id>.vnc
@@ -96,7 +97,7 @@ class Files:
         if base is None or not self.disk(vm_id).exists() or not self.seed(vm_id).exists():
             raise Failed("disk_missing", "the VM has no disk or no seed on this host: they are made before it is started")
         return VmPaths(
-            disk=self.disk(vm_id),
+            disk=self.disk(vm_id).resolve(),
             base=base,
             base_format=DiskFormat.RAW if base.suffix == ".raw" else DiskFormat.QCOW2,
             seed=self.seed(vm_id),

@@ -3,7 +3,7 @@
 import asyncio
 import platform
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -48,8 +48,17 @@ async def choose_accelerator(forced: str, seconds: float) -> AcceleratorProbe:
 
 
 class RealProbe:
-    def __init__(self, accelerator: AcceleratorProbe, state_dir: Path, libvirt: Hypervisor, files: MachineFiles | None = None, memory_mib: int = 0) -> None:
-        """`memory_mib`: what the host offers, 0 for all."""
+    def __init__(
+        self,
+        accelerator: AcceleratorProbe,
+        state_dir: Path,
+        libvirt: Hypervisor,
+        files: MachineFiles | None = None,
+        memory_mib: int = 0,
+        storages: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        """`memory_mib`: what the host offers, 0 for all. `storages`: the shared folders that are there, name -> id."""
+        self._storages = storages
         self._accelerator = accelerator
         self._state_dir = state_dir
         self._libvirt = libvirt
@@ -81,6 +90,7 @@ class RealProbe:
             firmwares=tuple(capabilities.firmwares),
             numa=files.numa(),
             cpu_models=tuple(capabilities.cpu_models),
+            storages=await asyncio.to_thread(self._storages),
         )
 
     async def load(self) -> HostLoad:

@@ -4,12 +4,14 @@
     sim.fail_next("start", Failed("libvirt_failed", "..."))        the next call of that name fails so
     sim.lose_libvirt(); sim.restore_libvirt()                      what needs libvirt raises Unavailable in between
     sim.guest_shutdown(vm_id), guest_reboot, guest_panic, kill_qemu, io_error: what guests do by themselves
+    sim.share("fast", storage): a folder that every machine sees that is given the same SimStorage
     sim.join(net, "a"): moves to and from the others of `net`, whose links break to order
     sim.power_cut(): every domain is off, as after a reboot of the host; files and definitions stay
 
 It passes the contract suite of the real machine (tests/contract). Nothing here sleeps in real time: what takes time waits on the clock.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from houyi.base.clock import Clock
@@ -19,10 +21,10 @@ from houyi.host.sim.job import SimJob
 from houyi.host.sim.mover import SimMover, SimPassages
 from houyi.host.sim.net import SimNet
 from houyi.host.sim.ports import SimConsoles, SimDisks, SimGuests, SimMachine, SimNetworks, SimProbe
-from houyi.host.sim.state import SimState, sim_facts
+from houyi.host.sim.state import SimState, SimStorage, sim_facts
 from houyi.model.ids import VmId
 
-__all__ = ["SimHost", "SimNet", "sim_facts"]
+__all__ = ["SimHost", "SimNet", "SimStorage", "sim_facts"]
 
 
 class SimHost(SimState):
@@ -40,6 +42,11 @@ class SimHost(SimState):
         """Be reached by other simulated machines, at `address`."""
         self.net, self.address = net, address
         net.machines[address] = self
+
+    def share(self, name: str, storage: SimStorage) -> None:
+        """See a folder that others see as well, under this name."""
+        self.shared[name] = storage
+        self.facts = replace(self.facts, storages={name: one.id for name, one in self.shared.items()})
 
     def ports(self) -> Ports:
         return Ports(

@@ -16,7 +16,7 @@ class SimCarrier:
 
     async def parcels(self, vm_id: VmId) -> tuple[Parcel, ...]:
         self._sim.enter("parcels", vm_id, libvirt=False)
-        if vm_id not in self._sim.disks:
+        if vm_id not in self._sim.disks or vm_id in self._sim.on:
             return ()
         size = self._sim.disks[vm_id] * BLOCK_BYTES
         return (Parcel(name="disk", size_bytes=size, stored_bytes=size),)

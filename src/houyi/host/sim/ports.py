@@ -5,14 +5,14 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 
 from houyi.host.port import Channel, DomainSeen, MachineEvent, Progress, ReadImage
-from houyi.host.sim.state import ON, SimDomain, SimState, later
+from houyi.host.sim.state import ON, SimDomain, SimState, SimStorage, later
 from houyi.model.errors import Conflict, Failed, Invalid, Unavailable
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
 from houyi.model.migration import Presence
 from houyi.model.network import DesiredNetwork, NetworkKind
-from houyi.model.vm import DesiredVm, GuestAgent, StateReason, VmState
+from houyi.model.vm import LOCAL, DesiredVm, GuestAgent, StateReason, VmState
 
 
 class SimMachine:
@@ -176,8 +176,27 @@ class SimDisks:
         if vm.spec.disk_gib << 30 < image.virtual_size_bytes:
             raise Invalid("disk_too_small", f"the image needs {-(-image.virtual_size_bytes >> 30)} GiB: ask for a larger disk than {vm.spec.disk_gib} GiB")
         self._space(image.id)
+        if (storage := self._storage(vm)) is not None:
+            storage.disks.setdefault(vm.id, vm.spec.disk_gib)
+            sim.on[vm.id] = storage
         sim.disks[vm.id] = vm.spec.disk_gib
         sim.contents[vm.id] = b""
+
+    def _storage(self, vm: DesiredVm) -> SimStorage | None:
+        if vm.spec.storage == LOCAL:
+            return None
+        if vm.spec.storage not in self._sim.shared:
+            raise Failed("storage_unknown", f"this host has no shared folder {vm.spec.storage!r}: name it in agent.shared_dirs")
+        return self._sim.shared[vm.spec.storage]
+
+    async def adopt_disk(self, vm: DesiredVm) -> bool:
+        self._sim.enter("adopt_disk", vm.id, libvirt=False)
+        storage = self._storage(vm)
+        if storage is None or vm.id not in storage.disks:
+            return False
+        self._sim.on[vm.id] = storage
+        self._sim.disks[vm.id] = vm.spec.disk_gib
+        return True
 
     async def write_seed(self, vm: DesiredVm, networks: tuple[DesiredNetwork, ...]) -> None:
         self._sim.enter("write_seed", vm.id, libvirt=False)
@@ -188,6 +207,16 @@ class SimDisks:
 
     async def remove_vm(self, vm_id: VmId) -> None:
         self._sim.enter("remove_vm", vm_id, libvirt=False)
+        if vm_id in self._sim.on:
+            self._sim.on[vm_id].disks.pop(vm_id, None)
+        self._leave(vm_id)
+
+    async def leave_vm(self, vm_id: VmId) -> None:
+        self._sim.enter("leave_vm", vm_id, libvirt=False)
+        self._leave(vm_id)
+
+    def _leave(self, vm_id: VmId) -> None:
+        self._sim.on.pop(vm_id, None)
         for files in (self._sim.disks, self._sim.contents):
             files.pop(vm_id, None)
         for key in [key for key in self._sim.carried if key[0] == vm_id]:

@@ -22,6 +22,16 @@ LOG_BYTES = 1 << 20
 """As the port promises."""
 
 
+@dataclass(slots=True, eq=False)
+class SimStorage:
+    """A folder that machines share."""
+
+    id: str
+    disks: dict[VmId, int] = field(default_factory=dict)
+    """VM -> GiB of its disk."""
+    contents: dict[VmId, bytes] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class SimDomain:
     """A defined domain and the guest in it."""
@@ -74,6 +84,10 @@ class SimState:
         """What is on its disk, as far as it matters: who wrote to it."""
         self.carried: dict[tuple[VmId, str], dict[int, bytes]] = {}
         """Blocks of files that have come from another machine and are not accepted yet."""
+        self.shared: dict[str, SimStorage] = {}
+        """Folders that other machines may see as well, by name; `share` adds one."""
+        self.on: dict[VmId, SimStorage] = {}
+        """Where the disks are that are not this machine's own."""
         self.seeds: dict[VmId, DesiredVm] = {}
         self.cache: dict[ImageId, DesiredImage] = {}
         self.parts: dict[ImageId, bytearray] = {}

@@ -3,6 +3,7 @@
 /etc begins as a copy of what everybody may read of the machine's; secrets are not copied. What is below /etc and /var stays after a power cut.
 """
 
+import json
 import os
 import shutil
 import stat
@@ -124,6 +125,7 @@ def programs(lab: LabFolder, host: HostRecord, pid: int) -> tuple[Program, ...]:
         return True
 
     own = {"HOUYI_AGENT__SERVER_HOST": SERVER_ADDRESS, "HOUYI_AGENT__HOST_NAME": host.name, "HOUYI_AGENT__MEMORY_MIB": str(host.memory_mib)}
+    own |= {"HOUYI_AGENT__SHARED_DIRS": json.dumps({SHARED.name: str(SHARED)})}
     agent = ("env", *(f"{name}={value}" for name, value in own.items()), *PYTHON, "agent", "--join-file", "/run/houyi/join.token")
     return (
         Program(name="virtlogd", argv=inside(pid, "/usr/sbin/virtlogd"), ready=virtlogd_ready),

@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from houyi.base.secret_file import write_secret
+from houyi.host.disk.shared import MARKER
 from houyi.host.probe.machine import MachineFiles
 from houyi.local.lab.ask import ask, status
 from houyi.local.lab.birth import bear, born, last_words
@@ -91,6 +92,7 @@ def _recorded(lab: LabFolder, hosts: int, memory_mib: int) -> LabRecord:
     for path, mode in ((lab.shared, 0o755), (lab.path / "hosts", 0o755), (lab.server / "run", 0o755), (lab.logs, 0o750), (lab.server / "state", 0o711)):
         path.mkdir(mode=mode, parents=True, exist_ok=True)
     (lab.server / "houyi.toml").touch()
+    (lab.shared / MARKER).write_text(f"{record.id}\n")
     lab.write(record)
     return record
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from houyi.model.errors import Problem
 from houyi.model.host import Accelerator, Host, HostState, effective_host
 from houyi.model.migration import MigrationKind
-from houyi.model.vm import EffectiveState, MigrationPolicy, Vm, effective
+from houyi.model.vm import LOCAL, EffectiveState, MigrationPolicy, Vm, effective
 
 TCG_QEMU_MIN = 9
 """Earlier QEMUs lose dirty bits under TCG: the moved guest's memory is corrupted, and the move is reported as a success."""
@@ -57,6 +57,11 @@ def _of_destination(vm: Vm, source: Host | None, destination: Host) -> Iterator[
     state = effective_host(destination)
     if state is not HostState.READY:
         yield Problem("host_not_ready", f"host {destination.name} is {state.value}")
+    name = vm.desired.spec.storage
+    if name != LOCAL and source is not None and source.facts is not None and destination.facts is not None:
+        there = destination.facts.storages.get(name)
+        if there is None or there != source.facts.storages.get(name):
+            yield Problem("storage_differs", f"host {destination.name} does not see the same shared folder {name!r} as host {source.name}")
     if kind_of(vm) is MigrationKind.LIVE and vm.observed is not None and destination.facts is not None:
         has = destination.facts.accelerator.accelerator.value
         if vm.observed.accelerator and vm.observed.accelerator != has:
