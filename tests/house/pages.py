@@ -53,7 +53,7 @@ def _table(prefix: str, variable: str, fields: dict[str, FieldInfo]) -> Iterator
     yield "|---|---|---|---|"
     for name, field in fields.items():
         text = (field.description or "").replace("|", "\\|")
-        yield f"| `{prefix}{name}` | `HOUYI_{variable}{name.upper()}` | {_shown(field.default)} | {text} |"
+        yield f"| `{prefix}{name}` | `HOUYI_{variable}{name.upper()}` | {_shown(field.get_default(call_default_factory=True))} | {text} |"
 
 
 def _shown(value: Any) -> str:
