@@ -212,7 +212,17 @@ class Link:
             self._serial += 1
             self._counts.set_states(dict(states(self._reports.vms.values())))
             moves, samples = tuple(self._reports.moves.values()), self._reports.take_samples()
-            report = Report(serial=self._serial, load=load, vms=vms, gone=gone, complete=everything, events=happenings, moves=moves, samples=samples)
+            report = Report(
+                serial=self._serial,
+                load=load,
+                vms=vms,
+                gone=gone,
+                complete=everything,
+                events=happenings,
+                moves=moves,
+                samples=samples,
+                at=self._clock.now(),
+            )
             try:
                 await self._send(connection, report)
             except BaseException:

@@ -15,9 +15,12 @@ from houyi.cli.progress import follow
 from houyi.cli.quantities import show_age, show_bytes, show_gib, show_mib, show_pairs
 from houyi.cli.session import OPTIONS, WAITING, Options, Waiting, connect, dig, everything, noun
 from houyi.model.errors import Invalid
+from houyi.model.host import CLOCK_SKEW_SECONDS_MAX, clock_in_words
 from houyi.sdk.paths import path
 
 app = noun("host", "The machines that VMs run on: see what they can do, cordon, drain, label, let new ones join.")
+
+CLOCK_OFF = ": set it right, and keep it so (chrony, systemd-timesyncd)"
 
 Name = Annotated[str, Parameter(help="Name or id of the host.")]
 
@@ -49,6 +52,9 @@ def list_hosts(*, options: Options = OPTIONS) -> None:
     with connect(options) as api:
         rows = everything(api, path("hosts"))
     show_list(rows, columns(time.time()), options.output, empty="no hosts: `houyi host join-token` lets one join")
+    for host in rows:
+        if (clock := _clock(host)).endswith(CLOCK_OFF):
+            note(f"warning: the clock of host {host['name']} is {clock}")
 
 
 @app.command
@@ -60,6 +66,7 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
         ("name", str(host["name"])),
         ("id", str(host["id"])),
         ("state", str(host["state"])),
+        ("drain", f"operation {host['drain_id']}" if host.get("drain_id") else ""),
         ("accelerator", str(dig(host, "facts.accelerator.accelerator"))),
         ("because", str(dig(host, "facts.accelerator.reason"))),
         ("VM exit", exits(dig(host, "facts.accelerator.exit_ns", {}))),
@@ -69,6 +76,8 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
         ("numa nodes", "; ".join(f"{node['number']}: {len(node['cpus'])} CPUs, {show_mib(node['memory_mib'])}" for node in dig(host, "facts.numa", []))),
         ("huge pages", ", ".join(f"{count} of {show_bytes(int(kib) * 1024)}" for kib, count in dig(host, "facts.hugepages", {}).items())),
         ("firmwares", ", ".join(dig(host, "facts.firmwares", []))),
+        ("cpu models", f"{len(dig(host, 'facts.cpu_models', []))} by name" if dig(host, "facts.cpu_models") else ""),
+        ("shared folders", ", ".join(sorted(dig(host, "facts.storages", {})))),
         ("qemu", str(dig(host, "facts.qemu_version"))),
         ("libvirt", str(dig(host, "facts.libvirt_version")) + ("" if dig(host, "load.libvirt_connected", True) else " (does not answer)")),
         ("kernel", str(dig(host, "facts.kernel"))),
@@ -79,6 +88,7 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
         ("disk claimed", f"{show_gib(dig(host, 'claimed.disk_gib', 0))}/{show_gib(dig(host, 'capacity.disk_gib', 0))}"),
         ("load", str(dig(host, "load.load1"))),
         ("labels", show_pairs(dig(host, "labels", {}))),
+        ("clock", _clock(host)),
         ("last seen", show_age(host.get("last_seen_at"), time.time())),
         ("age", show_age(host.get("created_at"), time.time())),
     ]
@@ -88,6 +98,11 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
 def exits(by_kind: Row) -> str:
     """'cpuid 1200 ns, mmio 3400 ns'; empty where KVM does not run."""
     return ", ".join(f"{kind} {ns} ns" for kind, ns in sorted(by_kind.items()))
+
+
+def _clock(host: Row) -> str:
+    skew = dig(host, "load.clock_skew_seconds", None)
+    return clock_in_words(skew) + (CLOCK_OFF if skew is not None and abs(skew) > CLOCK_SKEW_SECONDS_MAX else "")
 
 
 def _bytes(host: Row, dotted: str, show_unit: Callable[[int], str]) -> str:

@@ -15,6 +15,10 @@ SERVER_URI = "spiffe://houyi/server"
 """The platform's own name in the certificate of the agents' listener: hosts have certificates that are good for servers too, and must not pass for it."""
 
 
+CLOCK_SKEW_SECONDS_MAX = 1.0
+"""A host's clock that is further from the server's is warned of: certificates are judged by it, and what hosts tell of when things happened cannot be put in order."""
+
+
 def move_name(host_id: HostId) -> str:
     """The DNS name in the certificate that QEMU shows in moves to and from this host."""
     return f"{host_id}.hosts.houyi"
@@ -93,6 +97,13 @@ class HostFacts:
     """Shared folders by name -> the id in their marker, which is the same on every host that sees the same folder."""
 
 
+def clock_in_words(skew_seconds: float | None) -> str:
+    """'2.5 s ahead of the server's'; '' when it is not known."""
+    if skew_seconds is None:
+        return ""
+    return f"{abs(skew_seconds):.1f} s {'ahead of' if skew_seconds > 0 else 'behind'} the server's"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostLoad:
     """What the machine is doing now. Cheap; sent with every heartbeat."""
@@ -102,6 +113,12 @@ class HostLoad:
     disk_free_gib: int
     load1: float
     libvirt_connected: bool
+    clock_skew_seconds: float | None = None
+    """How far its clock is ahead of the server's (negative: behind), as the server finds; None: not known."""
+
+    @property
+    def clock_is_off(self) -> bool:
+        return self.clock_skew_seconds is not None and abs(self.clock_skew_seconds) > CLOCK_SKEW_SECONDS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

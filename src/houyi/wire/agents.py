@@ -109,6 +109,8 @@ class Report(Message, frozen=True):
     events: tuple["Happening", ...] = ()
     moves: tuple[ObservedMove, ...] = ()
     """Every move that this host is an end of, in every report as long as there is one."""
+    at: float = 0.0
+    """Unix seconds of the host's clock as this is said; 0: it does not say."""
     samples: tuple[GuestSample, ...] = ()
     """Taken since the last report. One that is lost is no harm."""
 

@@ -197,6 +197,16 @@ def test_host_show_says_which_accelerator_and_why(houyi: Houyi, api: FakeApi) ->
     assert "VM exit" not in out
 
 
+def test_a_clock_that_is_off_is_warned_of(houyi: Houyi, api: FakeApi) -> None:
+    assert "0.0 s behind the server's " in houyi("host", "show", "node1").out
+    assert "clock" not in houyi("host", "list").err
+    off = {**HOST, "load": {**HOST["load"], "clock_skew_seconds": 3.14}}
+    api.answer("GET", "/v1/hosts/node1", (200, off))
+    api.answer("GET", "/v1/hosts", (200, {"items": [off], "next": None, "revision": 1}))
+    assert "3.1 s ahead of the server's: set it right" in " ".join(houyi("host", "show", "node1").out.split())
+    assert "warning: the clock of host node1 is 3.1 s ahead of the server's" in houyi("host", "list").err
+
+
 def test_a_host_that_is_still_joining_can_be_shown(houyi: Houyi, api: FakeApi) -> None:
     api.answer("GET", "/v1/hosts/new", (200, {**HOST, "name": "new", "state": "joining", "facts": None, "load": None, "last_seen_at": None, "capacity": {}}))
     ran = houyi("host", "show", "new")

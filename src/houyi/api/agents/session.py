@@ -13,10 +13,12 @@ from houyi.base.log import get_log
 from houyi.base.socket import Socket
 from houyi.control.ca import Authority
 from houyi.control.control import Control
-from houyi.control.intake.host import take_goodbye, take_hello
+from houyi.control.intake.host import take_clock, take_goodbye, take_hello
 from houyi.control.intake.vm import Happened, take_report
 from houyi.model.errors import Conflict, HouyiError, Invalid, Problem
+from houyi.model.host import HostLoad
 from houyi.model.ids import HostId, ImageId, VmId
+from houyi.planning.host_clock import HostClock
 from houyi.store.views.host import DesiredOfHost, desired_of
 from houyi.wire.agents import (
     CHUNK_BYTES,
@@ -78,6 +80,8 @@ class Session:
         self._images: frozenset[ImageId] = frozenset()
         self._changed = asyncio.Event()
         self._reads = asyncio.Semaphore(IMAGE_READS_AT_ONCE)
+        self._clock = HostClock()
+        self._clock_was_off = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
         self.streams = LinkStreams(self.send)
@@ -170,11 +174,19 @@ class Session:
         if not all(_KIND.fullmatch(one.kind) for one in report.events):
             raise Invalid("link_protocol", "a happening's kind is a short word")
         happened = [Happened(one.vm_id, one.kind, one.detail[:DETAIL_MAX]) for one in report.events]
+        load = replace(report.load, clock_skew_seconds=self._clock.heard(report.at, self._control.clock.now()))
         taken = await take_report(
-            self._control, self.host_id, self._instance, report.serial, report.load, report.vms, report.gone, happened, report.moves, report.samples
+            self._control, self.host_id, self._instance, report.serial, load, report.vms, report.gone, happened, report.moves, report.samples
         )
         if not taken:
             raise Conflict("link_replaced", "a newer instance of this host's agent has reported: two agents run with one certificate")
+        await self._mind_clock(load)
+
+    async def _mind_clock(self, load: HostLoad) -> None:
+        """Said once, and once more when it is right again."""
+        if load.clock_is_off is not self._clock_was_off:
+            await take_clock(self._control, self.host_id, load)
+            self._clock_was_off = load.clock_is_off
 
     def _ask(self, ask: ImageAsk) -> None:
         if len(self._tasks) >= IMAGE_ASKS_MAX:

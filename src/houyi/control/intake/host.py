@@ -2,9 +2,10 @@
 
 from contextlib import suppress
 
+from houyi.base.log import get_log
 from houyi.control.control import Context, Control, new_event
 from houyi.model.errors import NotFound
-from houyi.model.host import Host, HostFacts, HostLoad
+from houyi.model.host import Host, HostFacts, HostLoad, clock_in_words
 from houyi.model.ids import HostId, ProjectId
 from houyi.model.token import Role
 from houyi.planning.placement.numa import capacity
@@ -12,6 +13,8 @@ from houyi.store.mutation import Mutation, touch
 from houyi.store.rows.host import put_host_facts, put_host_load
 from houyi.store.views.host import get_host, reports_of
 from houyi.store.views.vm import vms_of_host
+
+log = get_log(__name__)
 
 _EVERY = 3
 """A heartbeat is written down this many times within a lease: often enough that the lease never runs out, seldom enough that idle hosts cost little."""
@@ -44,6 +47,16 @@ async def load_mutations(control: Control, host_id: HostId, instance: str, seria
         return [put_host_load(host_id, serial, load, now), event, *await _shown_again(control, host_id)]
     fresh = now - known.last_seen_at < control.settings.server.lease_seconds / _EVERY
     return [] if fresh and not force else [put_host_load(host_id, serial, load, now)]
+
+
+async def take_clock(control: Control, host_id: HostId, load: HostLoad) -> None:
+    """A host's clock has gone wrong, or is right again. :raise NotFound: `host_not_found`: it was removed."""
+    host = await control.store.read(lambda c: get_host(c, host_id))
+    kind, detail = (
+        ("host.clock_off", f"its clock is {clock_in_words(load.clock_skew_seconds)}") if load.clock_is_off else ("host.clock_right", "its clock is right again")
+    )
+    log.info("host_clock", host=host_id, skew_seconds=load.clock_skew_seconds, off=load.clock_is_off)
+    await control.store.apply([new_event(control, host_context(host_id), kind, host_id, host.name, detail, project_id=None)])
 
 
 async def take_goodbye(control: Control, host_id: HostId, instance: str) -> None:

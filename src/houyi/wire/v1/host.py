@@ -58,6 +58,7 @@ class HostLoad(Shown):
     disk_free_gib: int
     load1: float
     libvirt_connected: bool
+    clock_skew_seconds: float | None = Field(description="How far its clock is ahead of the server's; null: not known.")
 
 
 class Host(Shown):

@@ -1,6 +1,7 @@
 """What hosts may say on their links, message by message: a host with a good certificate reaches nothing of another (R9), and no host harms the server."""
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -305,6 +306,23 @@ async def test_a_removed_host_is_refused(door: Door) -> None:
     peer = door.connect(door.b)
     await peer.say(Hello(protocol=PROTOCOL, boot_id="b", instance="i", facts=sim_facts()))
     assert (await peer.refused()).code == "host_removed"
+
+
+async def test_a_clock_that_goes_wrong_is_told_once_and_once_more_when_it_is_right(door: Door) -> None:
+    said = [(1, 0.0), (2, 60.0), (3, 60.0), (4, math.nan), (5, 0.0)]
+    for serial, ahead in said:
+        await door.peer_a.say(Report(serial=serial + 1, load=LOAD, at=door.control.clock.now() + ahead))
+        await door.flushed(door.peer_a)
+    events = (await door.control.store.read(lambda c: list_events(c, None, EVERYTHING, target_id=door.a))).items
+    told = [one.detail for one in events if one.kind.startswith("host.clock")]
+    assert told == ["its clock is 60.0 s ahead of the server's"], "until a minute has passed it is not known to be right"
+    await door.links._sessions[door.a].end()
+    peer = await door.link(door.a, "second")
+    await peer.say(Report(serial=1, load=LOAD, vms=(door.running,), at=door.control.clock.now()))
+    await door.flushed(peer)
+    host = await door.control.store.read(lambda c: get_host(c, door.a))
+    assert host.load is not None
+    assert host.load.clock_skew_seconds == pytest.approx(0.0, abs=0.9)
 
 
 async def test_images_come_in_bounded_pieces_and_few_at_once(door: Door) -> None:
