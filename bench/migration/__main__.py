@@ -1,6 +1,6 @@
 """Live moves of a guest that writes to its memory, under our steering and under other platforms' policies, on two private hosts of this machine.
 
-    .venv/bin/python bench/migration [--rounds 2] [--ours 3] [--quick] [--policies ours,virsh] [--rates 16,80] [--out FILE] [--seed 1]
+    .venv/bin/python bench/migration [--rounds 2] [--ours 3] [--quick] [--policies 'ours;virsh'] [--rates 16,80] [--out FILE] [--seed 1]
     .venv/bin/python bench/migration --report FILE [--plots docs/bench]
 
 Needs root, QEMU and libvirt, as tests/real do. docs/BENCHMARKS.md says what is measured and how.
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--ours", type=int, default=3, help="moves of ours to one of another policy")
     parser.add_argument("--quick", action="store_true", help="one round, two loads, `ours` and `virsh`")
-    parser.add_argument("--policies", default="", help="comma-separated; a name of its own with a comma is given with ';'")
+    parser.add_argument("--policies", default="", help="names with ';' between them")
     parser.add_argument("--rates", default=",".join(str(rate) for rate in RATES_MIB_S), help="MiB/s that the guest writes")
     parser.add_argument("--patience", type=float, default=PATIENCE, help="what the others' waits are multiplied with")
     parser.add_argument("--noise", type=float, default=0.5, help="share of the guest's memory that does not compress")
@@ -43,6 +43,7 @@ def main() -> None:
         asyncio.run(
             run(rounds=asked.rounds, ours=asked.ours, rates=rates, names=names, seed=asked.seed, patience=asked.patience, noise=asked.noise, out=asked.out)
         )
+    write(read(asked.report or asked.out), asked.plots)
 
 
 if __name__ == "__main__":

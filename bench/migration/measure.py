@@ -5,7 +5,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from houyi.model.ids import VmId
@@ -16,6 +16,7 @@ from migration.drive import Known, Moved, Ours, Theirs
 from migration.hosts import Pair, pair
 from migration.listen import Listener
 from migration.policies import others
+from migration.records import Record
 
 WORKING_SET_MIB = 64
 CAP_MIB_S = 64
@@ -31,39 +32,6 @@ OURS = {
     "ours, fast": Terms(policy=MigrationPolicy.FAST),
     "ours, gentle": Terms(policy=MigrationPolicy.GENTLE),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One move, as it is written down."""
-
-    policy: str
-    rate: float
-    """MiB/s that the guest is set to write."""
-    pace_mib_s: float
-    """What it did write in the second before the move."""
-    round: int
-    failed: str
-    seconds: float
-    elapsed: float
-    """As libvirt tells."""
-    sent_mib: float
-    rounds: int
-    downtime_ms: float
-    gap_ms: float
-    """Longest time between two beats."""
-    rest_gap_ms: float
-    """The same in the second before the move."""
-    agent_gap_ms: float
-    slowed: float
-    """Share of its work that the guest did not do while it moved."""
-    lost_seconds: float
-    """That share as time."""
-    after: float
-    """Pace in the second after the move, by that before."""
-    throttle: int
-    mode: str
-    foretold: dict[str, object] | None
 
 
 @dataclass
@@ -196,6 +164,4 @@ async def run(*, rounds: int, ours: int, rates: Sequence[float], names: Sequence
 
 
 def _capped(terms: Terms) -> Terms:
-    from dataclasses import replace
-
     return replace(terms, bandwidth_mib_s_max=float(CAP_MIB_S))
