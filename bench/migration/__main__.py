@@ -17,17 +17,20 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests"), str(ROOT / "bench")]
 
 
 def main() -> None:
-    from migration.measure import OURS, PATIENCE, RATES_MIB_S, run
+    from migration.measure import LIMIT_SECONDS, OURS, PATIENCE, RATES_MIB_S, run
     from migration.policies import others
+    from migration.records import read
+    from migration.report import write
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--ours", type=int, default=3, help="moves of ours to one of another policy")
-    parser.add_argument("--quick", action="store_true", help="one round, two loads, `ours` and `virsh`")
+    parser.add_argument("--quick", action="store_true", help="less than a minute: one load, `virsh` until it is ended, and `ours`")
     parser.add_argument("--policies", default="", help="names with ';' between them")
     parser.add_argument("--rates", default=",".join(str(rate) for rate in RATES_MIB_S), help="MiB/s that the guest writes")
     parser.add_argument("--patience", type=float, default=PATIENCE, help="what the others' waits are multiplied with")
     parser.add_argument("--noise", type=float, default=0.5, help="share of the guest's memory that does not compress")
+    parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, help="seconds after which a move of another's policy has failed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "houyi-bench-migration.jsonl")
     parser.add_argument("--report", type=Path, help="of an earlier run")
@@ -36,12 +39,22 @@ def main() -> None:
     names = asked.policies.split(";") if asked.policies else [*others(1.0, 1.0), "ours", "ours, post-copy"]
     rates = [float(rate) for rate in asked.rates.split(",")]
     if asked.quick:
-        names, rates, asked.rounds, asked.ours = ["virsh", "ours"], [16.0, 80.0], 1, 1
+        names, rates, asked.rounds, asked.ours, asked.limit = ["virsh", "ours"], [80.0], 1, 2, 3.0
     assert all(name in OURS or name in others(1.0, 1.0) for name in names), names
     if asked.report is None:
         asked.out.unlink(missing_ok=True)
         asyncio.run(
-            run(rounds=asked.rounds, ours=asked.ours, rates=rates, names=names, seed=asked.seed, patience=asked.patience, noise=asked.noise, out=asked.out)
+            run(
+                rounds=asked.rounds,
+                ours=asked.ours,
+                rates=rates,
+                names=names,
+                seed=asked.seed,
+                patience=asked.patience,
+                noise=asked.noise,
+                limit=asked.limit,
+                out=asked.out,
+            )
         )
     write(read(asked.report or asked.out), asked.plots)
 

@@ -16,6 +16,7 @@ from houyi.agent.sampling import SPANS
 from houyi.base.clock import SystemClock
 from houyi.host.domxml.landing import landed_xml
 from houyi.host.libvirt.jobs import figures_of
+from houyi.model.errors import Forbidden
 from houyi.model.ids import MigrationId, OperationId, VmId
 from houyi.model.migration import (
     DesiredMove,
@@ -213,7 +214,7 @@ class Ours:
         async def go() -> None:
             await destination.mover.go(moved.id, run=True)
 
-        admission = Admission(move=move_id, peer=source.id, libvirt=lambda: destination.passages.open(moved.id, landing, terms), go=go)
+        admission = Admission(move=move_id, peer=source.id, libvirt=lambda: destination.passages.open(moved.id, landing, terms), files=_no_files, go=go)
         address, port = await destination.door.admit(admission)
         # The doors are of this process, so they are on loopback; QEMU goes over the wire.
         desired = DesiredMove(
@@ -281,6 +282,10 @@ class Ours:
         return Vm(desired=desired, protected=False, host_id=pair.source.id, observed=None, host_heard=True, created_at=0.0, revision=0)
 
 
+async def _no_files(_line: Any) -> None:
+    raise Forbidden("door_shut", "this guest moves while it runs")
+
+
 class _Doors:
     """The source's door, which finds the destination's on loopback whatever the landing says."""
 
@@ -292,6 +297,9 @@ class _Doors:
 
     async def go(self, move: Any, peer: Any, _landing: Landing) -> None:
         await self._door.go(move, peer, self._at)
+
+    def line(self, move: Any, peer: Any, _landing: Landing) -> Any:
+        return self._door.line(move, peer, self._at)
 
     async def admit(self, admission: Admission) -> tuple[str, int]:
         return await self._door.admit(admission)

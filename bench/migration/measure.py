@@ -134,7 +134,9 @@ async def boot(listener: Listener) -> None:
     raise TimeoutError("the guest does not beat")
 
 
-async def run(*, rounds: int, ours: int, rates: Sequence[float], names: Sequence[str], seed: int, patience: float, noise: float, out: Path) -> None:
+async def run(
+    *, rounds: int, ours: int, rates: Sequence[float], names: Sequence[str], seed: int, patience: float, noise: float, limit: float, out: Path
+) -> None:
     """:param ours: how many moves of ours to one of the others'."""
     order = random.Random(seed)
     memory_gib = (writer.BASE_MIB + WORKING_SET_MIB + 4) / 1024
@@ -152,7 +154,7 @@ async def run(*, rounds: int, ours: int, rates: Sequence[float], names: Sequence
                     listener.send(found.here, writer.delay(bench.delays[rate]))
                     for name in order.sample(list(names), len(names)):
                         if name in theirs:
-                            await bench.one(name, rate, number, Theirs(theirs[name](), CAP_MIB_S, LIMIT_SECONDS).move)
+                            await bench.one(name, rate, number, Theirs(theirs[name](), CAP_MIB_S, limit).move)
                             continue
                         mine = Ours(_capped(OURS[name]), VmId(f"{name}-{rate:g}"), known)
                         await asyncio.sleep(0.5)
