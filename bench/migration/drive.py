@@ -12,6 +12,7 @@ import libvirt
 
 from houyi.agent.attempt import Attempt
 from houyi.agent.door import Admission
+from houyi.agent.lines import Lines
 from houyi.agent.sampling import SPANS
 from houyi.base.clock import SystemClock
 from houyi.host.domxml.landing import landed_xml
@@ -186,6 +187,8 @@ class Known:
 
     moves: list[Migration] = field(default_factory=list)
     samples: dict[VmId, tuple[GuestSample, ...]] = field(default_factory=dict)
+    agents: "dict[str, tuple[_Doors, Lines]]" = field(default_factory=dict)
+    """What the agent of each host keeps between two moves."""
 
 
 @dataclass
@@ -222,8 +225,9 @@ class Ours:
         )
         began = time.monotonic()
         ended: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
-        door = _Doors(source.door, replace(landing, address=address, port=port))
-        attempt = Attempt(desired, landing, source.host.ports, door, SystemClock(), again=False, ended=ended.set_result)
+        door, lines = self.known.agents.setdefault(source.id, _agent(source.door))
+        door.at = replace(landing, address=address, port=port)
+        attempt = Attempt(desired, landing, source.host.ports, door, lines, SystemClock(), again=False, ended=ended.set_result)
         await ended
         seconds = time.monotonic() - began
         await destination.door.shut(move_id)
@@ -255,6 +259,7 @@ class Ours:
             figures=figures,
             mode=attempt.mode,
             gap_ms=attempt.gap_ms,
+            line=self.known.agents[source.id][1].to(destination.id),
         )
         done = Migration(
             id=MigrationId(pair.vm.id),
@@ -282,6 +287,11 @@ class Ours:
         return Vm(desired=desired, protected=False, host_id=pair.source.id, observed=None, host_heard=True, created_at=0.0, revision=0)
 
 
+def _agent(door: Any) -> "tuple[_Doors, Lines]":
+    doors = _Doors(door)
+    return doors, Lines(doors, SystemClock())
+
+
 async def _no_files(_line: Any) -> None:
     raise Forbidden("door_shut", "this guest moves while it runs")
 
@@ -289,17 +299,19 @@ async def _no_files(_line: Any) -> None:
 class _Doors:
     """The source's door, which finds the destination's on loopback whatever the landing says."""
 
-    def __init__(self, door: Any, at: Landing) -> None:
-        self._door, self._at = door, at
+    at: Landing
+
+    def __init__(self, door: Any) -> None:
+        self._door = door
 
     def way(self, move: Any, peer: Any, _landing: Landing) -> Any:
-        return self._door.way(move, peer, self._at)
+        return self._door.way(move, peer, self.at)
 
     async def go(self, move: Any, peer: Any, _landing: Landing) -> None:
-        await self._door.go(move, peer, self._at)
+        await self._door.go(move, peer, self.at)
 
-    def line(self, move: Any, peer: Any, _landing: Landing) -> Any:
-        return self._door.line(move, peer, self._at)
+    def line(self, move: Any, peer: Any, _landing: Landing, use: str = "files") -> Any:
+        return self._door.line(move, peer, self.at, use)
 
     async def admit(self, admission: Admission) -> tuple[str, int]:
         return await self._door.admit(admission)

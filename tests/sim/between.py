@@ -90,7 +90,9 @@ class SimDoor:
             self.net.close_road(way.path)
 
     @asynccontextmanager
-    async def line(self, move: MigrationId, peer: HostId, landing: Landing) -> AsyncIterator["SimLine"]:
+    async def line(self, move: MigrationId, peer: HostId, landing: Landing, use: str = "files") -> AsyncIterator["SimLine"]:
+        if use == "line":
+            raise Unavailable("door_unreachable", "how much a simulated line carries is not measured")
         await self._message(landing)
         door = self.net.door(landing.address, move)
         if not isinstance(door, SimDoor):

@@ -10,6 +10,7 @@ from houyi.agent.dial import Dial, dial_server
 from houyi.agent.door import Door
 from houyi.agent.identity import Identity, join
 from houyi.agent.ledger import Ledger
+from houyi.agent.lines import Lines
 from houyi.agent.link import RECONNECT_SECONDS, Link
 from houyi.agent.loop import Loop
 from houyi.agent.metrics import serve_metrics
@@ -69,6 +70,7 @@ async def run_agent(
                 reports=reports,
                 steps=steps,
                 door=door,
+                lines=Lines(door, clock),
                 clock=clock,
                 tls_name=move_name(identity.host_id()),
                 quiet=loop.quiet,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from houyi.agent.door import Door, Way
+from houyi.agent.lines import Lines
 from houyi.base.clock import Clock
 from houyi.base.log import get_log
 from houyi.host.port import Ports
@@ -25,8 +26,11 @@ GO_SECONDS = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 class Attempt:
     """Begins at once. `ended(self)` is called when nothing of it is under way any more: with a `problem`, or given up for good."""
 
-    def __init__(self, move: DesiredMove, landing: Landing, ports: Ports, door: Door, clock: Clock, *, again: bool, ended: Callable[["Attempt"], None]) -> None:
-        self._move, self._landing, self._ports, self._door, self._clock, self._again, self._tell_end = move, landing, ports, door, clock, again, ended
+    def __init__(
+        self, move: DesiredMove, landing: Landing, ports: Ports, door: Door, lines: Lines, clock: Clock, *, again: bool, ended: Callable[["Attempt"], None]
+    ) -> None:
+        self._move, self._landing, self._ports, self._door, self._lines, self._clock = move, landing, ports, door, lines, clock
+        self._again, self._tell_end = again, ended
         self.problem: Problem | None = None
         self.figures: Figures | None = None
         self.mode = _mode(move, throttled=False, postcopy=False)
@@ -44,12 +48,15 @@ class Attempt:
         way: Way | None = None
         beside: list[asyncio.Task[None]] = []
         try:
-            async with self._door.way(move.id, move.peer, self._landing) as way:
-                beside = [asyncio.create_task(self._steer(), name=f"steer-{move.id}"), asyncio.create_task(self._go_when(way), name=f"go-{move.id}")]
-                act = self._ports.mover.recover if self._again else self._ports.mover.send
-                self.figures = _last_words(await act(move.vm, self._landing, way.path, move.terms), self.figures)
-                way.arrived.set()  # given up: whatever was seen of the calls
-                await asyncio.gather(beside[1], return_exceptions=True)
+            if not self._again:
+                await self._lines.measure(move.id, move.peer, self._landing)
+            with self._lines.sending():
+                async with self._door.way(move.id, move.peer, self._landing) as way:
+                    beside = [asyncio.create_task(self._steer(), name=f"steer-{move.id}"), asyncio.create_task(self._go_when(way), name=f"go-{move.id}")]
+                    act = self._ports.mover.recover if self._again else self._ports.mover.send
+                    self.figures = _last_words(await act(move.vm, self._landing, way.path, move.terms), self.figures)
+                    way.arrived.set()  # given up: whatever was seen of the calls
+                    await asyncio.gather(beside[1], return_exceptions=True)
         except HouyiError as error:
             told = way.problem if way is not None and way.problem is not None else error
             self.problem = self._gave_up_because or told.problem

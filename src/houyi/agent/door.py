@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from houyi.host.port import Channel
 from houyi.model.errors import HouyiError
@@ -66,8 +66,8 @@ class Door(Protocol):
         """Source: the socket is there as long as the context is. It dials the door anew for each connection."""
         ...
 
-    def line(self, move: MigrationId, peer: HostId, landing: Landing) -> AbstractAsyncContextManager[Line]:
-        """Source: inside the destination's door with the files of a stopped VM. :raise Unavailable: `door_unreachable`. :raise Forbidden: with the destination's reason."""
+    def line(self, move: MigrationId, peer: HostId, landing: Landing, use: Literal["files", "line"] = "files") -> AbstractAsyncContextManager[Line]:
+        """Source: inside the destination's door with the files of a stopped VM, or to measure the way. :raise Unavailable: `door_unreachable`. :raise Forbidden: with the destination's reason."""
         ...
 
     async def go(self, move: MigrationId, peer: HostId, landing: Landing) -> None:

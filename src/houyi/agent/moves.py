@@ -11,6 +11,7 @@ from houyi.agent.carry import take_files
 from houyi.agent.cold_attempt import ColdAttempt
 from houyi.agent.door import Admission, Door
 from houyi.agent.ledger import Ledger
+from houyi.agent.lines import Lines
 from houyi.agent.reports import Reports
 from houyi.agent.steps import Steps
 from houyi.base.clock import Clock
@@ -40,6 +41,7 @@ class MoveParts:
     reports: Reports
     steps: Steps
     door: Door
+    lines: Lines
     clock: Clock
     tls_name: str
     """The name in this host's certificate for moves."""
@@ -283,7 +285,7 @@ class ServedMove:
         if self._move.kind is MigrationKind.COLD:
             self._attempt = ColdAttempt(self._move, landing, parts.ports, parts.door, parts.clock, ended=self._ended)
         else:
-            self._attempt = Attempt(self._move, landing, parts.ports, parts.door, parts.clock, again=again, ended=self._ended)
+            self._attempt = Attempt(self._move, landing, parts.ports, parts.door, parts.lines, parts.clock, again=again, ended=self._ended)
 
     async def _abort(self) -> None:
         """What we are with ourselves, or what libvirt still does of an attempt whose agent has died."""
@@ -328,6 +330,7 @@ class ServedMove:
                 figures=live.figures if live else memory.figures,
                 mode=memory.mode,
                 gap_ms=memory.gap_ms,
+                line=self._parts.lines.to(move.peer) if source else None,
                 error=memory.error,
                 at=self._parts.clock.now(),
             )

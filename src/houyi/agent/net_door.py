@@ -17,6 +17,7 @@ import msgspec
 
 from houyi.agent.door import Admission, Way
 from houyi.agent.identity import Identity
+from houyi.agent.lines import swallow
 from houyi.base.config import AgentSettings
 from houyi.base.log import get_log
 from houyi.host.port import CallsWitness, Passages
@@ -33,6 +34,7 @@ from houyi.wire.door import (
     Knock,
     Said,
     TurnedAway,
+    Use,
     decode_answer,
     decode_knock,
     decode_said,
@@ -136,8 +138,8 @@ class NetDoor:
             return
 
     @asynccontextmanager
-    async def line(self, move: MigrationId, peer: HostId, landing: Landing) -> AsyncIterator[NetLine]:
-        async with self._through(move, peer, landing, "files", DIAL_SECONDS) as (reader, writer):
+    async def line(self, move: MigrationId, peer: HostId, landing: Landing, use: Literal["files", "line"] = "files") -> AsyncIterator[NetLine]:
+        async with self._through(move, peer, landing, use, DIAL_SECONDS) as (reader, writer):
             yield NetLine(reader, writer)
 
     async def _listen(self, host: str) -> asyncio.Server:
@@ -190,6 +192,10 @@ class NetDoor:
         if knock.use == "files":
             await _send(writer, Entered())
             await admission.files(NetLine(reader, writer))
+            return
+        if knock.use == "line":
+            await _send(writer, Entered())
+            await swallow(NetLine(reader, writer))
             return
         channel = await admission.libvirt()
         try:
@@ -244,7 +250,7 @@ class NetDoor:
 
     @asynccontextmanager
     async def _through(
-        self, move: MigrationId, peer: HostId, landing: Landing, use: Literal["libvirt", "go", "files"], seconds: float
+        self, move: MigrationId, peer: HostId, landing: Landing, use: Use, seconds: float
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """Inside the peer's door. :raise Unavailable: `door_unreachable`. :raise Forbidden: `door_strange`: it is another host's. :raise HouyiError: as it answers."""
         context = self._identity.context()

@@ -203,6 +203,16 @@ class Landing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LineRates:
+    """What was measured between two hosts before a move, through encrypted connections of the agents: QEMU's own carry about as much."""
+
+    one_mib_s: float
+    """One connection."""
+    all_mib_s: float
+    """Several at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredMove:
     """One end's part of a move, whole."""
 
@@ -243,6 +253,8 @@ class ObservedMove:
     mode: MoveMode | None = None
     gap_ms: float = 0.0
     """From the guest's stop at the source until it was resumed at the destination, by the clock of who says so; 0: not known."""
+    line: LineRates | None = None
+    """Source: to the destination; None: not measured."""
     error: Problem | None = None
     at: float = 0.0
     """Unix seconds, the host's clock."""

@@ -4,6 +4,7 @@ Knock(use="libvirt") -> Entered, then libvirt's RPC both ways until either end c
 Knock(use="go")      -> Entered once the guest executes there | Turned away
 Knock(use="files")   -> Entered, then for each file of a stopped VM: Offered -> Have, Block ..., Whole -> Entered once it is accepted | Turned away;
                         and Complete -> Entered
+Knock(use="line")    -> Entered, then Block -> Have, again and again, and Complete -> Entered: how much the way carries
 """
 
 from typing import Literal
@@ -14,6 +15,7 @@ from houyi.model.errors import Problem
 from houyi.model.ids import MigrationId
 
 PROTOCOL = 1
+Use = Literal["libvirt", "go", "files", "line"]
 MAX_BYTES = 16 << 10
 """Of one message; a knock has 100 bytes."""
 BLOCK_MAX_BYTES = (1 << 20) + (16 << 10)
@@ -27,7 +29,7 @@ class DoorMessage(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 class Knock(DoorMessage, frozen=True):
     protocol: int
     move: MigrationId
-    use: Literal["libvirt", "go", "files"]
+    use: Use
 
 
 class Entered(DoorMessage, frozen=True):

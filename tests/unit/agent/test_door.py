@@ -17,6 +17,7 @@ import uvloop
 from houyi.agent.carry import send_files, take_files
 from houyi.agent.door import Admission, Line, Way
 from houyi.agent.identity import Identity
+from houyi.agent.lines import Lines
 from houyi.agent.net_door import NetDoor
 from houyi.base.clock import SystemClock
 from houyi.base.config import AgentSettings
@@ -326,3 +327,29 @@ async def test_a_line_that_breaks_is_told(pair: Pair) -> None:
         with pytest.raises(Unavailable) as lost:
             await line.hear()
     assert lost.value.code == "door_lost"
+
+
+async def test_how_much_the_way_carries_is_found_out_once(pair: Pair) -> None:
+    landing = await pair.admit()
+    lines = Lines(pair.door(A), SystemClock())
+    with lines.sending():
+        await lines.measure(MOVE, B, landing)
+    assert lines.to(B) is None, "never beside a guest that is being sent"
+    await lines.measure(MOVE, B, landing)
+    rates = lines.to(B)
+    assert rates is not None
+    assert rates.all_mib_s >= rates.one_mib_s > 1.0
+    await pair.destination.shut(MOVE)
+    await lines.measure(MOVE, B, landing)
+    assert lines.to(B) is rates, "it is believed for a day"
+
+
+async def test_a_way_that_cannot_be_measured_holds_up_nothing(pair: Pair) -> None:
+    landing = await pair.admit()
+    stranger = Lines(pair.door(C), SystemClock())
+    await stranger.measure(MOVE, B, landing)
+    assert stranger.to(B) is None
+    await pair.destination.shut(MOVE)
+    lines = Lines(pair.door(A), SystemClock())
+    await lines.measure(MOVE, B, landing)
+    assert lines.to(B) is None

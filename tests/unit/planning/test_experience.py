@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from houyi.model.ids import HostId, VmId
-from houyi.model.migration import End, Figures, GuestSample, Migration, MigrationKind, MigrationState, MoveMode, Order, Outcome, Presence, Terms
+from houyi.model.migration import End, Figures, GuestSample, LineRates, Migration, MigrationKind, MigrationState, MoveMode, Order, Outcome, Presence, Terms
 from houyi.model.vm import DesiredVm, Vm
 from houyi.planning.migration.experience import (
     DIRTY_ASSUMED_MIB_S,
@@ -67,6 +67,20 @@ class TestLine:
 
     def test_as_everybodys_between_strangers(self) -> None:
         assert line_between(B, C, Experience(moves=[went(bandwidth_mib_s=300.0)])) == Line(one_mib_s=300.0, all_mib_s=300.0, assumed=True)
+
+    def test_as_it_was_measured_before_a_move_where_no_move_tells(self) -> None:
+        def probed(one: Migration, **rates: float) -> Migration:
+            assert one.source is not None
+            return replace(one, source=replace(one.source, line=LineRates(**rates)))
+
+        capped = Terms(bandwidth_mib_s_max=5.0)
+        known = [probed(went(bandwidth_mib_s=5.0, terms=capped), one_mib_s=100.0, all_mib_s=300.0)]
+        assert line_between(A, B, Experience(moves=known)) == Line(one_mib_s=100.0, all_mib_s=300.0)
+        assert line_between(B, C, Experience(moves=known)) == Line(one_mib_s=100.0, all_mib_s=300.0, assumed=True)
+        known.append(went(bandwidth_mib_s=180.0))
+        assert line_between(A, B, Experience(moves=known)) == Line(one_mib_s=180.0, all_mib_s=300.0), "what QEMU did counts more"
+        known.append(probed(went(ends=(A, C), terms=capped), one_mib_s=7.0, all_mib_s=7.0))
+        assert line_between(A, B, Experience(moves=known)).all_mib_s == 300.0
 
     @pytest.mark.parametrize(
         "one", [went(bandwidth_mib_s=5.0, terms=Terms(bandwidth_mib_s_max=5.0)), went(), went(kind=MigrationKind.COLD, bandwidth_mib_s=5.0)]

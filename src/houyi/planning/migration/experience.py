@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from houyi.model.ids import HostId, VmId
-from houyi.model.migration import Figures, Forecast, GuestSample, Migration, MigrationKind, MigrationState, MoveMode, Outcome, Terms
+from houyi.model.migration import Figures, Forecast, GuestSample, LineRates, Migration, MigrationKind, MigrationState, MoveMode, Outcome, Terms
 from houyi.model.vm import LOCAL, Vm
 from houyi.planning.migration.forecast import HISTORY, Correction, Line, Measured, correction, forecast
 
@@ -108,9 +108,18 @@ def line_between(source: HostId, destination: HostId, known: Experience) -> Line
     found = between or uncapped
     one = _rate(found, lambda channels: channels == 1)
     several = _rate(found, lambda channels: channels > 1)
+    ours = [line for move, line in _probed(known) if {move.source_id, move.destination_id} == {source, destination}]
+    probed = ours or [line for _, line in _probed(known)]
+    if probed:  # what QEMU did is believed before what it may do
+        one = one or median(line.one_mib_s for line in probed[-HISTORY:])
+        several = several or max(one, median(line.all_mib_s for line in probed[-HISTORY:]))
     if not one and not several:
         return Line(one_mib_s=LINE_ASSUMED_MIB_S, all_mib_s=LINE_ASSUMED_MIB_S, assumed=True)
-    return Line(one_mib_s=one or several, all_mib_s=several or one, assumed=not between)
+    return Line(one_mib_s=one or several, all_mib_s=several or one, assumed=not between and not ours)
+
+
+def _probed(known: Experience) -> list[tuple[Migration, LineRates]]:
+    return [(move, move.source.line) for move in known.moves if move.source is not None and move.source.line is not None]
 
 
 def _rate(found: Sequence[tuple[Migration, Figures]], fits: Callable[[int], bool]) -> float:

@@ -76,7 +76,12 @@ _BUDGET = Rung(
     "allowing the whole downtime budget",
     enough=lambda seen, terms: _stop_ms(seen) <= limit_ms(terms),
 )
-_POSTCOPY = Rung("postcopy", lambda _terms, _seen: Knobs(postcopy=True), "switching over, with the rest of the memory to follow", lambda terms: terms.postcopy)
+_POSTCOPY = Rung(
+    "postcopy",
+    lambda _terms, _seen: Knobs(postcopy=True),
+    "switching over, with the rest of the memory to follow",
+    lambda terms: terms.postcopy and terms.channels == 1,
+)
 
 LADDERS: Mapping[MigrationPolicy, tuple[Rung, ...]] = {
     MigrationPolicy.AUTO: (_BUDGET, _POSTCOPY, _slow(0.5, 20, 60), _slow(0.25, 50, 80), _slow(0.0, 80, 80)),
