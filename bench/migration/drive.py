@@ -82,7 +82,7 @@ class Theirs:
             figures = worst
             if arrived:
                 ended = await loop.run_in_executor(threads, _completed, pair.source.private.uri, moved.id)
-                figures = replace(ended, throttle_percent=worst.throttle_percent)
+                figures = replace(ended, throttle_percent=worst.throttle_percent) if ended.elapsed_seconds else worst
             looks.close()
         return Moved(seconds, figures, "" if arrived else failed or "it stayed")
 

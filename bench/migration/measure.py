@@ -24,7 +24,7 @@ RATES_MIB_S = (16, 48, 80, 160)
 """The first is calm, the second just converges, the third and fourth do not at the cap."""
 LIMIT_SECONDS = 20.0
 """After it a move of another's policy is ended by the benchmark, and has failed."""
-PATIENCE = 0.1
+PATIENCE = 0.15
 BEFORE_SECONDS, AFTER_SECONDS = 1.0, 1.0
 OURS = {
     "ours": Terms(),
