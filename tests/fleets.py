@@ -23,12 +23,15 @@ def a_host(name: str = "a", *, cpus: int = 4, memory_mib: int = 4096, disk_gib: 
         NumaNode(number=n, cpus=tuple(range(n * cpus // nodes, (n + 1) * cpus // nodes)), memory_mib=memory_mib // nodes) for n in range(nodes)
     )
     labels, cordoned = values.pop("labels", {}), values.pop("cordoned", False)
+    pool_id, pool_name = values.pop("pool_id", None), values.pop("pool_name", "")
     known = facts(cpus=cpus, memory_mib=memory_mib, disk_gib=disk_gib, **values)
     return Host(
         id=HostId(name),
         name=name,
         labels=labels,
         cordoned=cordoned,
+        pool_id=pool_id,
+        pool_name=pool_name,
         facts=known if joined else None,
         load=None,
         capacity=capacity(known),

@@ -16,6 +16,7 @@ from houyi.agent.loop import Loop
 from houyi.agent.metrics import serve_metrics
 from houyi.agent.moves import MoveParts, Moves
 from houyi.agent.net_door import NetDoor
+from houyi.agent.pools import Pools
 from houyi.agent.reports import Reports
 from houyi.agent.sampling import Sampler
 from houyi.agent.steps import Steps
@@ -82,6 +83,7 @@ async def run_agent(
         tasks.create_task(loop.run(), name="loop")
         tasks.create_task(link.run(loop, facts), name="link")
         tasks.create_task(Sampler(ports.mover.sample, ledger, reports, clock).run(), name="sampler")
+        tasks.create_task(Pools(ports.probe, ledger, reports, clock).run(), name="pool")
         tasks.create_task(credentials.run(), name="move-credentials")
 
 

@@ -222,6 +222,7 @@ class Link:
                 moves=moves,
                 samples=samples,
                 at=self._clock.now(),
+                pool=self._reports.take_pool(everything=everything),
             )
             try:
                 await self._send(connection, report)

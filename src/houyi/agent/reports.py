@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from houyi.model.ids import MigrationId, VmId
 from houyi.model.migration import GuestSample, ObservedMove
+from houyi.model.pool import PoolAnswer
 from houyi.model.vm import ObservedVm
 from houyi.wire.agents import Happening
 
@@ -27,6 +28,8 @@ class Reports:
         self._happenings: deque[Happening] = deque(maxlen=HAPPENINGS_MAX)
         self._moves: dict[MigrationId, ObservedMove] = {}
         self._samples: deque[GuestSample] = deque(maxlen=SAMPLES_MAX)
+        self._pool: PoolAnswer | None = None
+        self._pool_told = False
         self.news = asyncio.Event()
 
     @property
@@ -80,6 +83,21 @@ class Reports:
         samples = tuple(self._samples)
         self._samples.clear()
         return samples
+
+    @property
+    def pool(self) -> PoolAnswer | None:
+        """What was answered last to this host's pool."""
+        return self._pool
+
+    def put_pool(self, answer: PoolAnswer) -> None:
+        self._pool, self._pool_told = answer, False
+        self.news.set()
+
+    def take_pool(self, *, everything: bool) -> PoolAnswer | None:
+        """What to send of it now; it counts as told, as in `take`."""
+        answer = self._pool if everything or not self._pool_told else None
+        self._pool_told = True
+        return answer
 
     def take(self, *, everything: bool) -> tuple[tuple[ObservedVm, ...], tuple[VmId, ...], tuple[Happening, ...]]:
         """What to send now; it counts as told (a link that breaks is followed by a complete report)."""

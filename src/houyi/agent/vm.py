@@ -268,7 +268,12 @@ class ServedVm:
         )
         if domain is not None and domain.state in LIVE:
             observed = replace(
-                observed, accelerator=domain.accelerator, guest_agent=domain.guest_agent, guest_addresses=self._addresses, started_at=domain.started_at
+                observed,
+                accelerator=domain.accelerator,
+                cpu_features=domain.cpu_features,
+                guest_agent=domain.guest_agent,
+                guest_addresses=self._addresses,
+                started_at=domain.started_at,
             )
         self._parts.reports.put(observed)
 

@@ -14,6 +14,7 @@ NOUNS = (
     ("network", "network", "Networks that VMs attach to."),
     ("placement", "placement", "Where VMs go, and why."),
     ("placement-group", "placement_group", "Groups of VMs that shall be near each other, or apart."),
+    ("pool", "pool", "Pools of hosts with one CPU for all of their VMs."),
     ("vm-type", "vm_type", "Sizes of VMs by name."),
     ("ssh-key", "ssh_key", "Public SSH keys that are put into guests."),
     ("host", "host", "The machines that VMs run on."),

@@ -71,6 +71,8 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
         ("because", str(dig(host, "facts.accelerator.reason"))),
         ("VM exit", exits(dig(host, "facts.accelerator.exit_ns", {}))),
         ("cpu", f"{dig(host, 'facts.cpus')} x {dig(host, 'facts.cpu_model')}" if host.get("facts") else ""),
+        ("guests' cpu", _guest_cpu(host)),
+        ("cpu features", ", ".join(dig(host, "facts.cpu_features", []))),
         ("memory", _bytes(host, "facts.memory_mib", show_mib)),
         ("disk", _bytes(host, "facts.disk_gib", show_gib)),
         ("numa nodes", "; ".join(f"{node['number']}: {len(node['cpus'])} CPUs, {show_mib(node['memory_mib'])}" for node in dig(host, "facts.numa", []))),
@@ -87,12 +89,20 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
         ("memory claimed", _memory(host)),
         ("disk claimed", f"{show_gib(dig(host, 'claimed.disk_gib', 0))}/{show_gib(dig(host, 'capacity.disk_gib', 0))}"),
         ("load", str(dig(host, "load.load1"))),
+        ("pool", str(dig(host, "pool_name") or dig(host, "pool_id"))),
         ("labels", show_pairs(dig(host, "labels", {}))),
         ("clock", _clock(host)),
         ("last seen", show_age(host.get("last_seen_at"), time.time())),
         ("age", show_age(host.get("created_at"), time.time())),
     ]
     show_object(host, facts, options.output)
+
+
+def _guest_cpu(host: Row) -> str:
+    """'EPYC (AMD)': the most that guests can have."""
+    cpu = dig(host, "facts.guest_cpu", None)
+    vendor = f" ({cpu['vendor']})" if cpu and cpu["vendor"] else ""
+    return f"{cpu['model']}{vendor}" if cpu else ""
 
 
 def exits(by_kind: Row) -> str:
@@ -179,24 +189,36 @@ def label(
         told(api.request("PATCH", path("hosts", name), body={"labels": kept}), f"host {name}: {show_pairs(kept)}", options)
 
 
+@app.command(name="set")
+def set_host(
+    name: Name,
+    /,
+    *,
+    pool: Annotated[
+        str | None, Parameter(negative=(), help="The pool that it shall be in: new VMs there get the pool's CPU, those that run keep theirs.")
+    ] = None,
+    no_pool: Annotated[bool, Parameter(negative=(), help="Take it out of its pool.")] = False,
+    options: Options = OPTIONS,
+) -> None:
+    """Put a host into a pool, or take it out."""
+    if (pool is None) is not no_pool:
+        raise Invalid("nothing_to_change", "say what to set: --pool NAME, or --no-pool")
+    with connect(options) as api:
+        text = f"host {name} is in {f'pool {pool}' if pool else 'no pool'}"
+        told(api.request("PATCH", path("hosts", name), body={"pool": pool or ""}), text, options)
+
+
 def _change(name: str, body: dict[str, bool], text: str, options: Options) -> None:
     with connect(options) as api:
         told(api.request("PATCH", path("hosts", name), body=body), text, options)
 
 
 @app.command
-def remove(
-    name: Name,
-    /,
-    *,
-    lost: Annotated[bool, Parameter(negative=(), help="Its machine will never run again: VMs that it was to delete are forgotten with it.")] = False,
-    yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False,
-    options: Options = OPTIONS,
-) -> None:
+def remove(name: Name, /, *, yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False, options: Options = OPTIONS) -> None:
     """Forget a host without VMs; its certificate is refused from now on."""
-    sure(f"remove host {name!r}{', whose machine will never run again' if lost else ''}?", yes)
+    sure(f"remove host {name!r}?", yes)
     with connect(options) as api:
-        told(api.request("DELETE", path("hosts", name), params={"lost": lost}), f"host {name} is removed", options)
+        told(api.request("DELETE", path("hosts", name)), f"host {name} is removed", options)
 
 
 app.command(join_token.app)

@@ -40,7 +40,11 @@ class Hardware:
     ] = ("default",)
     firmware: Annotated[Firmware, Parameter(help="What boots the disk.")] = Firmware.BIOS
     video: Annotated[bool, Parameter(help="Whether it has a display, and so VNC.")] = True
-    cpu_model: Annotated[str, Parameter(help="A libvirt CPU model; without it the host's default.", show_default=False)] = ""
+    cpu_model: Annotated[str, Parameter(help="A libvirt CPU model; without it the pool's or the host's.", show_default=False)] = ""
+    cpu_feature: Annotated[
+        tuple[str, ...],
+        Parameter(negative=(), help="A CPU feature that it must have, such as avx2: it goes where it can be had only; may be given several times."),
+    ] = ()
 
     def body(self) -> dict[str, Any]:
         """As the API takes it. :raise Invalid: `option_malformed`."""
@@ -50,7 +54,8 @@ class Hardware:
             raise Invalid("option_malformed", str(wrong)) from None
         sizes = {"type": self.vm_type or None, "vcpus": self.vcpus, "memory_mib": self.memory, "disk_gib": self.disk}
         known = {key: value for key, value in sizes.items() if value is not None}
-        return {**known, "nics": nics, "firmware": self.firmware, "video": self.video, "cpu_model": self.cpu_model}
+        features = {"cpu_features": list(self.cpu_feature)} if self.cpu_feature else {}
+        return {**known, **features, "nics": nics, "firmware": self.firmware, "video": self.video, "cpu_model": self.cpu_model}
 
 
 @Parameter(name="*")
@@ -59,12 +64,18 @@ class Place:
     """Options of `vm create` about where it may be."""
 
     group: Annotated[str, Parameter(help="Placement group that it is made into (`houyi placement-group list`).", show_default=False)] = ""
+    pool: Annotated[str, Parameter(help="Only on hosts of this pool (`houyi pool list`).", show_default=False)] = ""
     host_label: Annotated[tuple[str, ...], Parameter(negative=(), help="KEY=VALUE: only on a host that has this label; may be given several times.")] = ()
     storage: Annotated[str, Parameter(help="Where its disk is: 'local', or a folder that hosts share.")] = LOCAL
 
     def body(self) -> dict[str, Any]:
         """As the API takes it."""
-        asked = {"placement_group": self.group, "host_labels": labels_of(self.host_label), "storage": "" if self.storage == LOCAL else self.storage}
+        asked = {
+            "placement_group": self.group,
+            "pool": self.pool,
+            "host_labels": labels_of(self.host_label),
+            "storage": "" if self.storage == LOCAL else self.storage,
+        }
         return {key: value for key, value in asked.items() if value}
 
 

@@ -45,6 +45,8 @@ class Ground:
             firmware=spec.firmware.value,
             storage=spec.storage,
             cpu_model=spec.cpu_model,
+            cpu_features=spec.cpu_features,
+            pool_id=spec.pool_id,
             group=None if spec.placement_group_id is None else self.groups.get(spec.placement_group_id),
             among=None if among is None else frozenset(among),
         )

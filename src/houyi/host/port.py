@@ -5,11 +5,12 @@ Every call is idempotent unless its name is an act (`reboot`, `reset`); every fa
 the order can never work here. Nothing here decides: planning does.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from houyi.model.cpu import CpuBaseline, GuestCpu
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
@@ -32,6 +33,8 @@ class DomainSeen:
     guest_agent: GuestAgent
     started_at: float
     """Unix seconds; 0 when not running. May be approximate after a restart of the agent (taken from the process)."""
+    cpu_features: tuple[str, ...] = ()
+    """All CPU features of the running guest, sorted; empty: it does not run, or that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +325,10 @@ class Passages(Protocol):
 class Probe(Protocol):
     async def facts(self) -> HostFacts: ...
     async def load(self) -> HostLoad: ...
+
+    async def baseline(self, cpus: Sequence[GuestCpu]) -> CpuBaseline:
+        """What all of these CPUs have in common, as far as guests can have it here. :raise Failed: they have no CPU in common. :raise Unavailable: libvirt is away."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

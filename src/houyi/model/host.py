@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from houyi.model.ids import HostId, OperationId
+from houyi.model.cpu import GuestCpu
+from houyi.model.ids import HostId, OperationId, PoolId
 from houyi.model.resources import Amounts
 
 HOST_URI = "spiffe://houyi/host/"
@@ -87,6 +88,9 @@ class HostFacts:
     """Page size ('2048' KiB) -> pages."""
     accelerator: AcceleratorProbe
     cpu_features: tuple[str, ...] = ()
+    """All that guests can have here, the features of the model among them; empty: not known."""
+    guest_cpu: GuestCpu | None = None
+    """The most that guests can have here, as libvirt describes it for the accelerator in use."""
     machine_types: tuple[str, ...] = ()
     firmwares: tuple[str, ...] = ("bios",)
     numa: tuple[NumaNode, ...] = ()
@@ -129,6 +133,8 @@ class Host:
     cordoned: bool
     drain_id: OperationId | None = None
     """The operation of its drain, which may have ended; None: it is not to be drained."""
+    pool_id: PoolId | None = None
+    pool_name: str = ""
     facts: HostFacts | None
     load: HostLoad | None
     capacity: Amounts

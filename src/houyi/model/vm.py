@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from houyi.model.cpu import GuestCpu
 from houyi.model.errors import Problem
-from houyi.model.ids import HostId, ImageId, MigrationId, NetworkId, PlacementGroupId, ProjectId, VmId
+from houyi.model.ids import HostId, ImageId, MigrationId, NetworkId, PlacementGroupId, PoolId, ProjectId, VmId
 
 LOCAL = "local"
 """The storage that every host has: its own disk."""
@@ -187,6 +188,10 @@ class VmSpec:
     storage: str = LOCAL
     """Where its disk is: `local`, on its host, or the name of a folder that hosts share."""
     placement_group_id: PlacementGroupId | None = None
+    pool_id: PoolId | None = None
+    """The pool that its hosts must be of; None: any host, in a pool or not."""
+    cpu_features: tuple[str, ...] = ()
+    """CPU features that it must have whatever else it gets: it goes where they can be had only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +227,8 @@ class DesiredVm:
     nics: tuple[DesiredNic, ...] = ()
     numa_nodes: tuple[int, ...] = ()
     """The nodes of its host that it was fitted to, with its epoch; empty where the host has one node only."""
+    cpu: GuestCpu | None = None
+    """The CPU of its host's pool, for its next start; None: the host's own choice. Never stored with the VM: what it runs with is what it was started with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +250,8 @@ class ObservedVm:
     """The generation that `error` belongs to; 0 if none."""
     accelerator: str = ""
     """'kvm' or 'qemu' once it has been started."""
+    cpu_features: tuple[str, ...] = ()
+    """All CPU features that the guest runs with; empty: it does not run, or that is not known."""
     guest_agent: GuestAgent = GuestAgent.DISCONNECTED
     guest_addresses: tuple[str, ...] = ()
     """As the guest reports them; the address the platform gave is in DesiredVm.nics."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from houyi.model.cpu import are_words
 from houyi.model.errors import Invalid, TooLarge
 from houyi.model.names import check_name
 from houyi.model.vm import VmSpec
@@ -19,6 +20,7 @@ USER_DATA_BYTES_MAX = 64 << 10
 """Larger seeds belong behind an #include; every host keeps its VMs' user-data in memory."""
 SSH_KEYS_BYTES_MAX = 64 << 10
 """Of one VM together, 80 keys of the largest usual kind: they travel with every snapshot of its host."""
+CPU_FEATURES_MAX = 64
 LABELS_MAX = 64
 DOWNTIME_MS = range(20, 60_001)
 """Below, no move ends on any network; above, nobody would call it live."""
@@ -28,7 +30,7 @@ _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 
 
 def check_spec(spec: VmSpec) -> None:
-    """:raise Invalid: `vcpus_invalid`, `memory_invalid`, `disk_invalid`, `nics_invalid`, `cpu_model_invalid`, `labels_invalid`, `downtime_invalid`. :raise TooLarge: `user_data_too_large`, `ssh_keys_too_large`."""
+    """:raise Invalid: `vcpus_invalid`, `memory_invalid`, `disk_invalid`, `nics_invalid`, `cpu_model_invalid`, `cpu_features_invalid`, `labels_invalid`, `downtime_invalid`. :raise TooLarge: `user_data_too_large`, `ssh_keys_too_large`."""
     if not 1 <= spec.vcpus <= VCPUS_MAX:
         raise Invalid("vcpus_invalid", f"vcpus must be between 1 and {VCPUS_MAX}, not {spec.vcpus}")
     if not MEMORY_MIB_MIN <= spec.memory_mib <= MEMORY_MIB_MAX:
@@ -43,6 +45,8 @@ def check_spec(spec: VmSpec) -> None:
         raise Invalid("cpu_model_invalid", "name a CPU model: a VM with the host's own CPU could not move to another host")
     if len(spec.user_data.encode()) > USER_DATA_BYTES_MAX:
         raise TooLarge("user_data_too_large", f"user-data is limited to {USER_DATA_BYTES_MAX} bytes: put the rest behind an #include")
+    if len(spec.cpu_features) > CPU_FEATURES_MAX or not are_words(spec.cpu_features):
+        raise Invalid("cpu_features_invalid", f"at most {CPU_FEATURES_MAX} CPU features, named as libvirt names them, such as avx2: see `houyi host show`")
     if sum(len(key.encode()) for key in spec.ssh_keys) > SSH_KEYS_BYTES_MAX:
         raise TooLarge(
             "ssh_keys_too_large", f"the SSH keys of a VM are limited to {SSH_KEYS_BYTES_MAX} bytes together: let a program on the guest fetch the rest"

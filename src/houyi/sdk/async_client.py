@@ -31,6 +31,7 @@ from houyi.wire.v1.migration import Migration
 from houyi.wire.v1.network import Network
 from houyi.wire.v1.operation import Operation
 from houyi.wire.v1.placement_group import PlacementGroup
+from houyi.wire.v1.pool import Pool
 from houyi.wire.v1.project import Project, WhoAmI
 from houyi.wire.v1.ssh_key import SshKey
 from houyi.wire.v1.token import Token
@@ -92,6 +93,10 @@ class AsyncPlacementGroups(nouns.PlacementGroupCalls, AsyncNoun[PlacementGroup])
     pass
 
 
+class AsyncPools(nouns.PoolCalls, AsyncNoun[Pool]):
+    pass
+
+
 class AsyncHosts(nouns.HostCalls, AsyncNoun[Host]):
     pass
 
@@ -133,6 +138,7 @@ class AsyncClient:
         self.hosts = AsyncHosts(self.transport, "hosts", Host)
         self.migrations = AsyncMigrations(self.transport, "migrations", Migration)
         self.placement_groups = AsyncPlacementGroups(self.transport, "placement-groups", PlacementGroup)
+        self.pools = AsyncPools(self.transport, "pools", Pool)
         self.ssh_keys = AsyncSshKeys(self.transport, "ssh-keys", SshKey)
         self.projects = AsyncProjects(self.transport, "projects", Project)
         self.tokens = AsyncTokens(self.transport, "tokens", Token)

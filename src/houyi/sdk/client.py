@@ -30,6 +30,7 @@ from houyi.wire.v1.migration import Migration
 from houyi.wire.v1.network import Network
 from houyi.wire.v1.operation import Operation
 from houyi.wire.v1.placement_group import PlacementGroup
+from houyi.wire.v1.pool import Pool
 from houyi.wire.v1.project import Project, WhoAmI
 from houyi.wire.v1.ssh_key import SshKey
 from houyi.wire.v1.token import Token
@@ -83,6 +84,10 @@ class PlacementGroups(nouns.PlacementGroupCalls, SyncNoun[PlacementGroup]):
     pass
 
 
+class Pools(nouns.PoolCalls, SyncNoun[Pool]):
+    pass
+
+
 class Hosts(nouns.HostCalls, SyncNoun[Host]):
     pass
 
@@ -124,6 +129,7 @@ class Client:
         self.hosts = Hosts(self.transport, "hosts", Host)
         self.migrations = Migrations(self.transport, "migrations", Migration)
         self.placement_groups = PlacementGroups(self.transport, "placement-groups", PlacementGroup)
+        self.pools = Pools(self.transport, "pools", Pool)
         self.ssh_keys = SshKeys(self.transport, "ssh-keys", SshKey)
         self.projects = Projects(self.transport, "projects", Project)
         self.tokens = Tokens(self.transport, "tokens", Token)

@@ -13,6 +13,7 @@ from houyi.wire.v1.network import Network, NetworkCreate
 from houyi.wire.v1.operation import Operation
 from houyi.wire.v1.placement import Placement
 from houyi.wire.v1.placement_group import PlacementGroup, PlacementGroupCreate
+from houyi.wire.v1.pool import Pool, PoolCreate
 from houyi.wire.v1.project import Project, ProjectCreate
 from houyi.wire.v1.ssh_key import SshKey, SshKeyCreate
 from houyi.wire.v1.token import TokenCreate, TokenCreated
@@ -142,6 +143,19 @@ class NetworkCalls:
         return Call("DELETE", path("networks", network), nothing)
 
 
+class PoolCalls:
+    """Hosts among which any VM may move; `HostUpdate.pool` puts a host into one, `VmCreate.pool` keeps a VM in one."""
+
+    @method
+    def create(self, pool: PoolCreate) -> Call[Pool]:
+        return Call("POST", path("pools"), Pool.model_validate, pool)
+
+    @method
+    def delete(self, pool: str) -> Call[None]:
+        """:raise Conflict: `pool_in_use`: hosts are in it, or VMs were made for it."""
+        return Call("DELETE", path("pools", pool), nothing)
+
+
 class PlacementGroupCalls:
     """VMs that shall be near each other, or apart; `VmCreate.placement_group` names one."""
 
@@ -174,9 +188,9 @@ class HostCalls:
         return Call("POST", path("hosts", host, "drain"), _operation)
 
     @method
-    def remove(self, host: str, *, lost: bool = False) -> Call[None]:
-        """:param lost: its machine will never run again. :raise Conflict: `host_has_vms`, `host_has_moves`, `host_not_lost`."""
-        return Call("DELETE", path("hosts", host), nothing, params={"lost": lost})
+    def remove(self, host: str) -> Call[None]:
+        """:raise Conflict: `host_has_vms`."""
+        return Call("DELETE", path("hosts", host), nothing)
 
 
 class MigrationCalls:

@@ -182,6 +182,49 @@ placement_group_member = Table(
 )
 """Written once, with the VM: which group each VM is of is in its document too, but who is in a group is asked with every claim."""
 
+pool = Table(
+    "pool",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _created(),
+    _revision(),
+)
+
+pool_host = Table(
+    "pool_host",
+    metadata,
+    Column("host_id", Text, ForeignKey("host.id", ondelete="CASCADE"), primary_key=True),
+    Column("pool_id", Text, ForeignKey("pool.id"), nullable=False, index=True),
+)
+"""Who is in which pool: a host is in one at most."""
+
+pool_vm = Table(
+    "pool_vm",
+    metadata,
+    Column("vm_id", Text, ForeignKey("vm.id", ondelete="CASCADE"), primary_key=True),
+    Column("pool_id", Text, ForeignKey("pool.id"), nullable=False, index=True),
+)
+"""VMs that must be in a pool; written once, with the VM."""
+
+pool_status = Table(
+    "pool_status",
+    metadata,
+    Column("pool_id", Text, ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True),
+    Column("doc", Text, nullable=False),
+    _revision(),
+)
+
+pool_answer = Table(
+    "pool_answer",
+    metadata,
+    Column("host_id", Text, ForeignKey("host.id", ondelete="CASCADE"), primary_key=True),
+    Column("pool_id", Text, nullable=False, index=True),
+    Column("doc", Text, nullable=False),
+    _revision(),
+)
+"""What each host says that its pool's CPUs have in common."""
+
 claim = Table(
     "claim",
     metadata,

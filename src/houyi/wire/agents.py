@@ -19,6 +19,7 @@ from houyi.model.ids import HostId, ImageId, VmId
 from houyi.model.image import DesiredImage
 from houyi.model.migration import DesiredMove, GuestSample, ObservedMove
 from houyi.model.network import DesiredNetwork
+from houyi.model.pool import PoolAnswer, PoolAsk
 from houyi.model.vm import DesiredVm, ObservedVm
 
 PROTOCOL = 1
@@ -94,6 +95,8 @@ class Desired(Message, frozen=True):
     images: tuple[DesiredImage, ...]
     moves: tuple[DesiredMove, ...] = ()
     """Open moves of which this host is an end. Networks and images of VMs that are to land here are in the tuples above, the VMs are not."""
+    pool: PoolAsk | None = None
+    """What this host's pool wants to know."""
 
 
 class Report(Message, frozen=True):
@@ -113,6 +116,8 @@ class Report(Message, frozen=True):
     """Unix seconds of the host's clock as this is said; 0: it does not say."""
     samples: tuple[GuestSample, ...] = ()
     """Taken since the last report. One that is lost is no harm."""
+    pool: PoolAnswer | None = None
+    """When it is new, and in every complete report."""
 
 
 class Happening(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ POSTS: dict[str, Any] = {
     "/v1/vms/{vm}/reset": None,
     "/v1/vms/{vm}/migrate": None,
     "/v1/vms/{vm}/tickets": {"kind": "console"},
+    "/v1/pools": {"name": "once"},
     "/v1/vm-types": {"name": "once", "vcpus": 1, "memory_mib": 128, "disk_gib": 1},
     "/v1/images": {"name": "once"},
     "/v1/networks": {"name": "once", "kind": "bridge", "bridge": "br0"},

@@ -187,7 +187,7 @@ async def test_secrets_are_not_logged(small_world: World, capsys: pytest.Capture
         assert secret not in printed
 
 
-@pytest.mark.parametrize("noun", ["vm", "vm_type", "image", "network", "host", "ssh_key", "placement_group", "project", "token", "join_token"])
+@pytest.mark.parametrize("noun", ["vm", "vm_type", "image", "network", "host", "ssh_key", "placement_group", "pool", "project", "token", "join_token"])
 async def test_if_match(small_world: World, noun: str) -> None:
     """An ETag that is old is refused, on every noun that can be changed or deleted; the present one is accepted."""
     bodies: dict[str, Any] = {"vm": {"protected": False, "labels": {"a": "b"}}, "vm_type": {"vcpus": 3}, "image": {"os": "x"}, "host": {"labels": {"a": "b"}}}

@@ -18,6 +18,7 @@ from houyi.base.ids import RandomIds
 from houyi.control.commands.join_token import create_join_token
 from houyi.control.commands.network import create_network
 from houyi.control.commands.placement_group import create_placement_group
+from houyi.control.commands.pool import create_pool
 from houyi.control.commands.project import create_project
 from houyi.control.commands.ssh_key import create_ssh_key
 from houyi.control.commands.token import create_token
@@ -159,6 +160,8 @@ class World:
             return (await create_ssh_key(self.control, ctx, name, PUBLIC_KEY)).id
         if noun == "placement_group":
             return (await create_placement_group(self.control, ctx, name, PlacementGroupSpec(policy=GroupPolicy.AFFINITY))).id
+        if noun == "pool":
+            return (await create_pool(self.control, ctx, name)).id
         if noun == "project":
             return (await create_project(self.control, ctx, name)).id
         if noun == "token":

@@ -66,6 +66,12 @@ CASES = [
     ),
     ("network create br --bridge br0 --shared", "POST /v1/networks", {"name": "br", "kind": "bridge", "bridge": "br0", "shared": True}, ...),
     ("network delete lan -y", "DELETE /v1/networks/lan", None, {}),
+    ("pool list", "GET /v1/pools", None, [NOUNS["pools"]]),
+    ("pool show new", "GET /v1/pools/new", None, NOUNS["pools"]),
+    ("pool create new", "POST /v1/pools", {"name": "new"}, NOUNS["pools"]),
+    ("pool delete new -y", "DELETE /v1/pools/new", None, {}),
+    ("host set node1 --pool new", "PATCH /v1/hosts/node1", {"pool": "new"}, HOST),
+    ("host set node1 --no-pool", "PATCH /v1/hosts/node1", {"pool": ""}, HOST),
     ("vm-type list", "GET /v1/vm-types", None, [NOUNS["vm-types"]]),
     ("vm-type show c1.small", "GET /v1/vm-types/c1.small", None, NOUNS["vm-types"]),
     (
@@ -96,7 +102,6 @@ CASES = [
     ("host drain node1 --dry-run", "POST /v1/hosts/node1/drain", None, DRAIN_PLAN),
     ("host label node1 disk=ssd rack-", "PATCH /v1/hosts/node1", {"labels": {"disk": "ssd"}}, HOST),
     ("host remove node1 -y", "DELETE /v1/hosts/node1", None, {}),
-    ("host remove node1 --lost -y", "DELETE /v1/hosts/node1", None, {}),
     ("host join-token", "POST /v1/join-tokens", {"lifetime_seconds": 3600.0}, ...),
     ("host join-token create --lifetime 2h", "POST /v1/join-tokens", {"lifetime_seconds": 7200.0}, ...),
     ("host join-token list", "GET /v1/join-tokens", None, [NOUNS["join-tokens"]]),
@@ -273,7 +278,7 @@ def test_create_with_everything(houyi: Houyi, api: FakeApi, tmp_path: Path) -> N
         ],
         *("--ssh-key", str(tmp_path / "k.pub"), "--user-data", str(tmp_path / "ud"), "--restart-policy", "never", "--firmware", "uefi", "--no-video"),
         *["--cpu-model", "Skylake-Server", "--label", "a=1", "--label", "b=", "--protect", "--no-start"],
-        *["--group", "apart", "--host-label", "disk=ssd", "--storage", "nfs"],
+        *["--group", "apart", "--host-label", "disk=ssd", "--storage", "nfs", "--pool", "new", "--cpu-feature", "avx2", "--cpu-feature", "aes"],
     )
     assert ran.code == 0, ran.err
     assert api.last("POST").body == {
@@ -291,6 +296,8 @@ def test_create_with_everything(houyi: Houyi, api: FakeApi, tmp_path: Path) -> N
         "cpu_model": "Skylake-Server",
         "labels": {"a": "1", "b": ""},
         "placement_group": "apart",
+        "pool": "new",
+        "cpu_features": ["avx2", "aes"],
         "host_labels": {"disk": "ssd"},
         "storage": "nfs",
         "protected": True,

@@ -14,6 +14,7 @@ from houyi.base.socket import Socket
 from houyi.control.ca import Authority
 from houyi.control.control import Control
 from houyi.control.intake.host import take_clock, take_goodbye, take_hello
+from houyi.control.intake.pool import take_answer
 from houyi.control.intake.vm import Happened, take_report
 from houyi.model.errors import Conflict, HouyiError, Invalid, Problem
 from houyi.model.host import HostLoad
@@ -181,6 +182,8 @@ class Session:
         if not taken:
             raise Conflict("link_replaced", "a newer instance of this host's agent has reported: two agents run with one certificate")
         await self._mind_clock(load)
+        if report.pool is not None:
+            await take_answer(self._control, self.host_id, report.pool)
 
     async def _mind_clock(self, load: HostLoad) -> None:
         """Said once, and once more when it is right again."""
@@ -231,4 +234,6 @@ class Session:
         self._sent = desired
         self._vms = frozenset(vm.id for vm in desired.vms)
         self._images = frozenset(image.id for image in desired.images)
-        await self.send(Desired(revision=desired.revision, vms=desired.vms, networks=desired.networks, images=desired.images, moves=desired.moves))
+        await self.send(
+            Desired(revision=desired.revision, vms=desired.vms, networks=desired.networks, images=desired.images, moves=desired.moves, pool=desired.pool)
+        )

@@ -56,8 +56,10 @@ async def show(desk: AtDesk, _asking: Administrator, host: Reference) -> Respons
 
 @router.patch("/{host}", response_model=Host)
 async def update(desk: AtDesk, asking: Administrator, host: Reference, body: HostUpdate, if_match: IfMatchHeader = None) -> Response:
-    """Cordon or uncordon a host, or replace its labels."""
-    changed = await update_host_desired(desk.control, asking.context, host, cordoned=body.cordoned, labels=body.labels, expected=expected(if_match))
+    """Cordon or uncordon a host, replace its labels, or put it into a pool."""
+    changed = await update_host_desired(
+        desk.control, asking.context, host, cordoned=body.cordoned, labels=body.labels, pool=body.pool, expected=expected(if_match)
+    )
     return shown(show_host(changed))
 
 
@@ -106,13 +108,7 @@ async def drain(
 
 
 @router.delete("/{host}", status_code=204)
-async def delete(
-    desk: AtDesk,
-    asking: Administrator,
-    host: Reference,
-    lost: Annotated[bool, Query(description="Its machine will never run again: VMs that it was to delete are forgotten with it.")] = False,
-    if_match: IfMatchHeader = None,
-) -> Response:
+async def delete(desk: AtDesk, asking: Administrator, host: Reference, if_match: IfMatchHeader = None) -> Response:
     """Forget a host without VMs; its certificate is refused from now on."""
-    await remove_host(desk.control, asking.context, host, lost=lost, expected=expected(if_match))
+    await remove_host(desk.control, asking.context, host, expected=expected(if_match))
     return nothing()

@@ -14,22 +14,21 @@ from houyi.model.migration import MigrationState
 from houyi.model.names import check_name
 from houyi.model.operation import DRAIN, ENDED, Operation, OperationState
 from houyi.model.token import Role
-from houyi.model.vm import Vm
 from houyi.planning.drain import DrainPlan
-from houyi.planning.host_removal import why_not
 from houyi.planning.spec import check_labels
 from houyi.store.claims import drop_lost_landings
 from houyi.store.journal import insert_operation, move_operation
-from houyi.store.mutation import Mutation, expect
-from houyi.store.rows.host import delete_host, expect_silent, insert_host, update_host
+from houyi.store.mutation import Mutation, expect, touch
+from houyi.store.rows.host import delete_host, insert_host, update_host
 from houyi.store.rows.join_token import use_join_token
 from houyi.store.rows.migration import update_migration
-from houyi.store.rows.vm import expect_vm, remove_vm
+from houyi.store.rows.pool import move_host
 from houyi.store.views.host import get_host, list_hosts
 from houyi.store.views.join_token import get_join_token
-from houyi.store.views.migration import moves_away, open_migrations
+from houyi.store.views.migration import moves_away
 from houyi.store.views.operation import get_operation
 from houyi.store.views.page import EVERYTHING
+from houyi.store.views.pool import get_pool
 from houyi.store.views.vm import vms_of_host
 
 
@@ -60,9 +59,19 @@ async def join_host(control: Control, token_id: str, secret: str, name: str) -> 
 
 
 async def update_host_desired(
-    control: Control, ctx: Context, reference: str, *, cordoned: bool | None = None, labels: Mapping[str, str] | None = None, expected: int | None = None
+    control: Control,
+    ctx: Context,
+    reference: str,
+    *,
+    cordoned: bool | None = None,
+    labels: Mapping[str, str] | None = None,
+    pool: str | None = None,
+    expected: int | None = None,
 ) -> Host:
-    """Cordon (no new VMs come) or uncordon, which ends a drain, and replace the labels. :raise Invalid: `labels_invalid`. :raise Stale: `revision_mismatch`: not at `expected`."""
+    """Cordon (no new VMs come) or uncordon, which ends a drain, replace the labels, put into a pool. :param pool: name or id; '': into none.
+
+    :raise Invalid: `labels_invalid`. :raise Stale: `revision_mismatch`: not at `expected`. :raise NotFound: `pool_not_found`. :raise Conflict: `pool_vms_here`.
+    """
     if labels is not None:
         check_labels(labels)
 
@@ -75,12 +84,32 @@ async def update_host_desired(
         detail = "changed" if cordoned is None else ("cordoned" if cordoned else "uncordoned")
         event = new_event(control, ctx, "host.update", host.id, host.name, detail, project_id=None)
         ended = await _end_drain(control, host) if drain_id is None else []
-        await control.store.apply([mutation, event, *ended], [expect(lambda c: get_host(c, host.id), host.revision if expected is None else expected)])
+        moved = [] if pool is None else await _into_pool(control, ctx, host, pool)
+        await control.store.apply([mutation, event, *ended, *moved], [expect(lambda c: get_host(c, host.id), host.revision if expected is None else expected)])
         return await control.store.read(lambda c: get_host(c, host.id))
 
     changed = await again(attempt, codes=() if expected is not None else ("revision_mismatch",))
     control.hints.poke("placement")
+    control.hints.poke("pools")
     return changed
+
+
+async def _into_pool(control: Control, ctx: Context, host: Host, reference: str) -> list[Mutation]:
+    """Nothing if it is there already. VMs that run keep their CPU; those that were made for the old pool must not find themselves outside."""
+    pool = await control.store.read(lambda c: get_pool(c, reference)) if reference else None
+    if (pool.id if pool is not None else None) == host.pool_id:
+        return []
+    bound = [vm.desired.name for vm in await control.store.read(lambda c: vms_of_host(c, host.id)) if vm.desired.spec.pool_id is not None]
+    if bound:
+        detail = f"VMs on host {host.name!r} were made for pool {host.pool_name!r} ({', '.join(sorted(bound)[:8])}): move them to another of its hosts first"
+        raise Conflict("pool_vms_here", detail)
+    told = f"in pool {pool.name} from now on" if pool is not None else "in no pool any more"
+    left = [host.pool_id] if host.pool_id is not None else []
+    return [
+        move_host(host.id, None if pool is None else pool.id),
+        new_event(control, ctx, "host.pool", host.id, host.name, told, project_id=None),
+        *(touch("pool", one, None) for one in (*left, *([pool.id] if pool is not None else []))),
+    ]
 
 
 async def plan_host_drain(control: Control, reference: str) -> tuple[Host, DrainPlan, Mapping[HostId, str]]:
@@ -149,42 +178,13 @@ async def _end_drain(control: Control, host: Host) -> list[Mutation]:
     ]
 
 
-async def remove_host(control: Control, ctx: Context, reference: str, *, lost: bool = False, expected: int | None = None) -> None:
-    """Forget a host without VMs; its certificate is refused from now on.
-
-    :param lost: its machine will never run again: VMs whose deletion was asked are forgotten with it, though nobody has seen them go.
-    :raise Conflict: `host_has_vms`, `host_has_moves`, `host_not_lost` (it is heard of). :raise Stale: `revision_mismatch`: not at `expected`.
-    """
-
-    async def attempt() -> None:
-        host = await control.store.read(lambda c: get_host(c, reference))
-        vms = await control.store.read(lambda c: vms_of_host(c, host.id))
-        moves = [one for one in await control.store.read(open_migrations) if host.id in (one.source_id, one.destination_id)]
-        problem = why_not(host, vms, moves, lost=lost)
-        if problem is not None:
-            raise Conflict(problem.code, problem.detail)
-        detail = "removed" if not lost else f"removed as lost; VMs that it had not deleted yet: {len(vms)}"
-        mutations = [
-            *(mutation for vm in vms for mutation in _forget(control, ctx, host, vm)),
-            drop_lost_landings(host.id),
-            delete_host(host.id),
-            new_event(control, ctx, "host.remove", host.id, host.name, detail, project_id=None),
-        ]
-        still = [expect_vm(vm.desired.id, vm.revision) for vm in vms]
-        silent = [expect_silent(host.id, host.last_seen_at)] if lost else []
-        await control.store.apply(mutations, [*as_expected(lambda c: get_host(c, host.id), expected), *still, *silent])
-
+async def remove_host(control: Control, ctx: Context, reference: str, *, expected: int | None = None) -> None:
+    """Forget a host without VMs; its certificate is refused from now on. :raise Conflict: `in_use`: it has VMs."""
+    host = await control.store.read(lambda c: get_host(c, reference))
     try:
-        await again(attempt, codes=("host_heard",) if expected is not None else ("host_heard", "revision_mismatch"))
+        event = new_event(control, ctx, "host.remove", host.id, host.name, "removed", project_id=None)
+        await control.store.apply([drop_lost_landings(host.id), delete_host(host.id), event], as_expected(lambda c: get_host(c, host.id), expected))
     except Conflict as used:
         if used.code != "in_use":
             raise
-        raise Conflict("host_has_vms", f"a VM has come to host {reference!r} meanwhile: cordon it, and move that away") from None
-    control.hints.poke("operations")
-    control.hints.poke("migrations")
-
-
-def _forget(control: Control, ctx: Context, host: Host, vm: Vm) -> list[Mutation]:
-    detail = f"its host {host.name} was removed as lost: whatever is left of the VM on that machine was not removed"
-    event = new_event(control, ctx, "vm.deleted", vm.desired.id, vm.desired.name, detail, project_id=vm.desired.project_id)
-    return [remove_vm(vm.desired.id, vm.desired.project_id), event]
+        raise Conflict("host_has_vms", f"host {host.name!r} has VMs: delete them first") from None

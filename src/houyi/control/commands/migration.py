@@ -95,7 +95,8 @@ async def plan_migration(control: Control, ctx: Context, reference: str, ask: Mi
     found: list[HouyiError] = [Conflict(one.code, one.detail) for one in blockers(vm, source, named)]
     claims: Amounts = await control.store.read(lambda c: claimed_by(c, vm.desired.id)) if kind is MigrationKind.LIVE else amounts(spec)
     asked = {name: amount for name, amount in claims.items() if base_of(name) == name}
-    candidates = [host.id for host in ground.hosts if not blockers(vm, source, host)] if named is None else [named.id]
+    against = {host.id: blockers(vm, source, host) for host in ground.hosts}
+    candidates = [host.id for host in ground.hosts if not against[host.id]] if named is None else [named.id]
     destination = named
     if not found:
         choice = ground.choose(replace(ground.request(spec, candidates), asked=asked))
@@ -104,6 +105,7 @@ async def plan_migration(control: Control, ctx: Context, reference: str, ask: Mi
         if destination is None:
             detail = f"no host can take VM {vm.desired.name!r}: {choice.no_capacity}"
             found.append(NoCapacity("no_capacity", detail, asked=asked, left=dict(choice.left), removed=dict(choice.removed)))
+            found += [Conflict(one.code, one.detail) for problems in against.values() for one in problems if one.code == "cpu_incompatible"]
     told = None
     if source is not None and destination is not None and not found and kind is MigrationKind.LIVE:
         told = foretell(vm, source.id, destination.id, terms, await look_back(control, [vm.desired.id]))

@@ -25,6 +25,7 @@ from houyi.store.rows.vm import insert_vm
 from houyi.store.views.image import get_image
 from houyi.store.views.network import get_network, taken_addresses
 from houyi.store.views.placement_group import get_placement_group
+from houyi.store.views.pool import get_pool
 from houyi.store.views.ssh_key import get_ssh_key
 from houyi.store.views.vm import get_vm
 from houyi.store.views.vm_type import get_vm_type
@@ -69,6 +70,9 @@ class VmAsk:
     storage: str = LOCAL
     placement_group: str = ""
     """Name or id; '': none."""
+    pool: str = ""
+    """Name or id of the pool that its hosts must be of; '': any host."""
+    cpu_features: Sequence[str] = ()
     protected: bool = False
     start: bool = True
 
@@ -83,7 +87,7 @@ class _Resolved:
 async def create_vm(control: Control, ctx: Context, ask: VmAsk) -> tuple[Vm, Operation]:
     """Write the wish for a new VM.
 
-    :raise Invalid: a value is out of range, `disk_too_small`, `address_outside_network` ... :raise NotFound: image, type, network, key or placement group.
+    :raise Invalid: a value is out of range, `disk_too_small`, `address_outside_network` ... :raise NotFound: image, type, network, key, placement group or pool.
     :raise Conflict: `name_taken`, `address_taken`, `image_not_ready`. :raise NoCapacity: no host can take it now.
     """
     resolved, choice = await _checked(control, ctx, ask)
@@ -163,6 +167,7 @@ async def _resolve(control: Control, ctx: Context, ask: VmAsk) -> _Resolved:
     group = None
     if ask.placement_group:
         group = (await control.store.read(lambda c: get_placement_group(c, ask.placement_group, ctx.project_id))).id
+    pool = (await control.store.read(lambda c: get_pool(c, ask.pool))).id if ask.pool else None
     spec = VmSpec(
         image_id=image.id,
         vcpus=vcpus,
@@ -182,6 +187,8 @@ async def _resolve(control: Control, ctx: Context, ask: VmAsk) -> _Resolved:
         host_labels=dict(ask.host_labels),
         storage=ask.storage,
         placement_group_id=group,
+        pool_id=pool,
+        cpu_features=tuple(sorted(set(ask.cpu_features))),
     )
     return _Resolved(spec, networks, [one.address for one in asks])
 

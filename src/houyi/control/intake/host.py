@@ -1,9 +1,11 @@
 """A host's words about itself: that it is there, what it is, and that it has gone."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 from houyi.base.log import get_log
 from houyi.control.control import Context, Control, new_event
+from houyi.model.cpu import is_sound, sound_features
 from houyi.model.errors import NotFound
 from houyi.model.host import Host, HostFacts, HostLoad, clock_in_words
 from houyi.model.ids import HostId, ProjectId
@@ -29,10 +31,18 @@ async def take_hello(control: Control, host_id: HostId, instance: str, facts: Ho
     """A host has connected. :raise NotFound: `host_not_found`: it was removed."""
     host = await control.store.read(lambda c: get_host(c, host_id))
     event = new_event(control, host_context(host_id), "host.connect", host_id, host.name, f"connected, agent {facts.agent_version}", project_id=None)
+    facts = _sound(facts)
     shown = [] if host.connected else await _shown_again(control, host_id)
     await control.store.apply([put_host_facts(host_id, instance, facts, capacity(facts), control.clock.now()), event, *shown])
     control.hints.poke("placement")
+    control.hints.poke("pools")
     return await control.store.read(lambda c: get_host(c, host_id))
+
+
+def _sound(facts: HostFacts) -> HostFacts:
+    """Without a description of its CPU that cannot be libvirt's."""
+    cpu = facts.guest_cpu
+    return replace(facts, guest_cpu=cpu if cpu is not None and is_sound(cpu) else None, cpu_features=sound_features(facts.cpu_features))
 
 
 async def load_mutations(control: Control, host_id: HostId, instance: str, serial: int, load: HostLoad, *, force: bool) -> list[Mutation] | None:

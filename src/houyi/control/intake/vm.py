@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from houyi.base.log import get_log
 from houyi.control.control import Control, again, new_event
 from houyi.control.intake.host import host_context, load_mutations
 from houyi.control.intake.migration import move_mutations
+from houyi.model.cpu import sound_features
 from houyi.model.errors import Stale
 from houyi.model.host import HostLoad
 from houyi.model.ids import HostId, VmId
@@ -88,6 +89,7 @@ async def take_report(
 
 
 def _take_observed(control: Control, host_id: HostId, vm: Vm | None, observed: ObservedVm) -> list[Mutation]:
+    observed = replace(observed, cpu_features=sound_features(observed.cpu_features))
     if vm is None or vm.observed == observed:
         return []
     if observed.epoch != vm.desired.epoch:

@@ -5,6 +5,7 @@ from houyi.control.reconcilers.hosts import expire_hosts
 from houyi.control.reconcilers.housekeeping import keep_house
 from houyi.control.reconcilers.operations import move_operations
 from houyi.control.reconcilers.placement import place_vms
+from houyi.control.reconcilers.pools import settle_pools
 from houyi.control.reconcilers.runner import Reconciler
 from houyi.control.workflows.migrate_vm import move_vms
 
@@ -14,5 +15,6 @@ RECONCILERS: tuple[Reconciler, ...] = (
     Reconciler("drains", drain_hosts),
     Reconciler("operations", move_operations),
     Reconciler("hosts", expire_hosts),
+    Reconciler("pools", settle_pools),
     Reconciler("housekeeping", keep_house, periods=150),
 )

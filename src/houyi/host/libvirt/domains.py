@@ -14,6 +14,7 @@ import libvirt
 from houyi.host.domxml.agent import CHANNEL
 from houyi.host.domxml.context import NAMESPACE, domain_name
 from houyi.host.domxml.metadata import Mark, parse_mark
+from houyi.host.libvirt.cpus import running_features
 from houyi.host.port import DomainSeen
 from houyi.model.ids import VmId
 from houyi.model.vm import GuestAgent, StateReason, VmState
@@ -28,6 +29,8 @@ class Known:
     mark: Mark
     accelerator: str
     guest_agent: GuestAgent
+    cpu_features: tuple[str, ...] = ()
+    """Of the running guest."""
 
 
 def mark_of(domain: Any) -> Mark | None:
@@ -49,7 +52,8 @@ def read_known(domain: Any) -> Known | None:
         return None
     if mark.arriving:
         return Known(mark=mark, accelerator="", guest_agent=GuestAgent.DISCONNECTED)
-    return known_from(mark, domain.XMLDesc())
+    xml = domain.XMLDesc()
+    return replace(known_from(mark, xml), cpu_features=running_features(domain.connect(), ET.fromstring(xml)))  # noqa: S314 - as below
 
 
 def known_from(mark: Mark, xml: str) -> Known:
@@ -168,6 +172,7 @@ class Memory:
             accelerator=known.accelerator,
             guest_agent=known.guest_agent if active else GuestAgent.DISCONNECTED,
             started_at=started_at if ours is not VmState.CRASHED else 0.0,
+            cpu_features=known.cpu_features if active else (),
         )
 
 

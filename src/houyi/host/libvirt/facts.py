@@ -1,14 +1,17 @@
 """What libvirt knows about this host, for the probe: versions, machine types, firmware, CPU."""
 
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import libvirt
 
 from houyi.host.disk.files import Owner
+from houyi.host.libvirt import cpus
 from houyi.host.libvirt.connection import LibvirtConnection
 from houyi.host.libvirt.domains import PREFIX
+from houyi.model.cpu import CpuBaseline, GuestCpu
 from houyi.model.host import Accelerator
 
 
@@ -20,9 +23,10 @@ class LibvirtCapabilities:
     qemu_version: str
     machine_types: tuple[str, ...]
     firmwares: tuple[str, ...]
-    cpu_model: str
-    """The model that 'host-model' stands for here."""
+    guest_cpu: GuestCpu | None
+    """What 'host-model' stands for here."""
     cpu_features: tuple[str, ...]
+    """All that it has, the features of the model among them."""
     cpu_models: tuple[str, ...]
     """Named models that guests can have."""
 
@@ -38,6 +42,10 @@ class LibvirtFacts:
     async def capabilities(self, accelerator: Accelerator) -> LibvirtCapabilities:
         """:raise Unavailable: libvirt is away."""
         return await self._connection.call(lambda connection: _capabilities(connection, accelerator))
+
+    async def baseline(self, accelerator: Accelerator, of: Sequence[GuestCpu]) -> CpuBaseline:
+        """:raise Failed: they have none in common. :raise Unavailable: libvirt is away."""
+        return await self._connection.call(lambda connection: cpus.baseline(connection, str(accelerator), of))
 
     async def running(self) -> int:
         """Domains of ours that are on. :raise Unavailable: libvirt is away."""
@@ -69,14 +77,13 @@ def _capabilities(connection: Any, accelerator: Accelerator) -> LibvirtCapabilit
     guest = next((found for found in host.findall("guest") if found.find("arch[@name='x86_64']") is not None), ET.Element("guest"))
     machines = tuple(sorted({found.text for found in guest.findall("arch/machine") if found.text}))
     efi = any(value.text == "efi" for value in domain.findall("os/enum[@name='firmware']/value"))
-    model = domain.find("cpu/mode[@name='host-model']")
-    features = () if model is None else tuple(sorted(found.get("name", "") for found in model.findall("feature") if found.get("policy") == "require"))
+    guest_cpu, features = cpus.offered(connection, domain, str(accelerator))
     return LibvirtCapabilities(
         libvirt_version=version_text(connection.getLibVersion()),
         qemu_version=version_text(connection.getVersion()),
         machine_types=machines,
         firmwares=("bios", "uefi") if efi else ("bios",),
-        cpu_model="" if model is None else model.findtext("model", ""),
+        guest_cpu=guest_cpu,
         cpu_features=features,
         cpu_models=tuple(sorted(found.text for found in domain.findall("cpu/mode[@name='custom']/model[@usable='yes']") if found.text)),
     )

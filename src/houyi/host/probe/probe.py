@@ -10,6 +10,7 @@ from typing import Protocol
 from houyi import __version__
 from houyi.host.probe.kvm import probe_kvm
 from houyi.host.probe.machine import MachineFiles, disk_gib
+from houyi.model.cpu import CpuBaseline, GuestCpu
 from houyi.model.errors import HouyiError
 from houyi.model.host import Accelerator, AcceleratorProbe, HostFacts, HostLoad
 
@@ -28,6 +29,8 @@ class Capabilities(Protocol):
     @property
     def cpu_features(self) -> Sequence[str]: ...
     @property
+    def guest_cpu(self) -> GuestCpu | None: ...
+    @property
     def cpu_models(self) -> Sequence[str]: ...
 
 
@@ -38,6 +41,7 @@ class Hypervisor(Protocol):
     def connected(self) -> bool: ...
     async def capabilities(self, accelerator: Accelerator) -> Capabilities: ...
     async def running(self) -> int: ...
+    async def baseline(self, accelerator: Accelerator, of: Sequence[GuestCpu]) -> CpuBaseline: ...
 
 
 async def choose_accelerator(forced: str, seconds: float) -> AcceleratorProbe:
@@ -86,12 +90,17 @@ class RealProbe:
             hugepages=files.hugepages(),
             accelerator=self._accelerator,
             cpu_features=tuple(capabilities.cpu_features),
+            guest_cpu=capabilities.guest_cpu,
             machine_types=tuple(capabilities.machine_types),
             firmwares=tuple(capabilities.firmwares),
             numa=files.numa(),
             cpu_models=tuple(capabilities.cpu_models),
             storages=await asyncio.to_thread(self._storages),
         )
+
+    async def baseline(self, cpus: Sequence[GuestCpu]) -> CpuBaseline:
+        """:raise Failed: they have none in common. :raise Unavailable: libvirt is away."""
+        return await self._libvirt.baseline(self._accelerator.accelerator, cpus)
 
     async def load(self) -> HostLoad:
         """Never fails: without libvirt it says so."""

@@ -78,7 +78,11 @@ class SimJob:
             raise Failed("migration_failed", "cannot set up guest memory: Cannot allocate memory")
         if vm_id in there.domains or vm_id not in there.disks:
             raise Failed("migration_failed", "the destination has a domain of that name, or no disk for it")
-        self._there = SimDomain(self.vm, state=VmState.PAUSED, reason=StateReason.REQUESTED, move=Presence.INCOMING, transient=True)
+        if there.facts.cpu_features and (lacking := sorted(set(self._here.cpu_features) - set(there.facts.cpu_features))):
+            raise Failed("migration_failed", f"operation failed: guest CPU doesn't match specification: missing features: {','.join(lacking)}")
+        self._there = SimDomain(
+            self.vm, cpu_features=self._here.cpu_features, state=VmState.PAUSED, reason=StateReason.REQUESTED, move=Presence.INCOMING, transient=True
+        )
         self._there.dirty_mib_s, self._there.write_set_mib = self._here.dirty_mib_s, self._here.write_set_mib
         self._there.started_at, self._there.booted_at = self._here.started_at, self._here.booted_at
         there.domains[vm_id] = self._there

@@ -2,10 +2,12 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 from houyi.host.port import Channel, DomainSeen, MachineEvent, Progress, ReadImage
 from houyi.host.sim.state import ON, SimDomain, SimState, SimStorage, later
+from houyi.model.cpu import CpuBaseline, GuestCpu
 from houyi.model.errors import Conflict, Failed, Invalid, Unavailable
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, VmId
@@ -31,6 +33,7 @@ class SimMachine:
                 accelerator=str(sim.facts.accelerator.accelerator),
                 guest_agent=GuestAgent.CONNECTED if sim.answers(vm_id) else GuestAgent.DISCONNECTED,
                 started_at=domain.started_at,
+                cpu_features=domain.cpu_features if domain.state in ON else (),
             )
             for vm_id, domain in sim.domains.items()
         }
@@ -44,9 +47,11 @@ class SimMachine:
             raise Failed("disk_missing", f"VM {vm.name} has no disk or no seed on this host: create them first")
         if missing := [nic.network_id for nic in vm.nics if nic.network_id not in sim.nets]:
             raise Failed("network_missing", f"network {missing[0]} is not on this host: it is made before the VM is started")
+        features = started_with(vm, sim.facts)
         sim.destroy(vm.id)
         domain = sim.domains.setdefault(vm.id, SimDomain(vm))
         domain.vm = vm
+        domain.cpu_features = features
         domain.run += 1
         sim.contents[vm.id] = sim.contents.get(vm.id, b"") + b"."
         domain.state, domain.reason = (VmState.PAUSED if paused else VmState.RUNNING), StateReason.REQUESTED
@@ -117,6 +122,15 @@ class SimMachine:
     async def events(self) -> AsyncIterator[MachineEvent]:
         while True:
             yield await self._sim.next_event()
+
+
+def started_with(vm: DesiredVm, facts: HostFacts) -> tuple[str, ...]:
+    """The features that a guest gets: its pool's or all, and what it asks for. :raise Failed: the machine lacks some."""
+    of_pool = facts.cpu_features if vm.cpu is None else vm.cpu.required
+    wanted = tuple(sorted({*of_pool, *vm.spec.cpu_features}))
+    if facts.cpu_features and (lacking := sorted(set(wanted) - set(facts.cpu_features))):
+        raise Failed("libvirt_failed", f"the CPU is incompatible with host CPU: Host CPU does not provide required features: {', '.join(lacking)}")
+    return wanted if facts.cpu_features else ()
 
 
 class SimGuests:
@@ -301,3 +315,11 @@ class SimProbe:
             load1=float(sum(spec.vcpus for spec in on)),
             libvirt_connected=sim.connected,
         )
+
+    async def baseline(self, cpus: Sequence[GuestCpu]) -> CpuBaseline:
+        """A simulated CPU is the features that it requires; its model and its maker have none of their own."""
+        self._sim.enter("baseline", "")
+        if len({cpu.vendor for cpu in cpus}) > 1:
+            raise Failed("libvirt_failed", "operation failed: CPU vendors do not match")
+        common = tuple(sorted(set.intersection(*(set(cpu.required) for cpu in cpus)).intersection(self._sim.facts.cpu_features)))
+        return CpuBaseline(cpu=replace(cpus[0], required=common), features=common)

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from houyi.base.clock import Clock
 from houyi.host.port import MachineEvent
+from houyi.model.cpu import GuestCpu
 from houyi.model.errors import HouyiError, Unavailable
 from houyi.model.host import Accelerator, AcceleratorProbe, HostFacts
 from houyi.model.ids import ImageId, NetworkId, VmId
@@ -54,6 +55,8 @@ class SimDomain:
     """Of memory that it writes to over and over."""
     transient: bool = False
     """It is arriving: libvirt has not finished the move, and forgets it with its process."""
+    cpu_features: tuple[str, ...] = ()
+    """What the running guest was started with; empty: its machine does not say what it has."""
     missing_mib: float = 0.0
     """At the destination, in post-copy: memory that is still at the source."""
 
@@ -234,8 +237,9 @@ def forget_domain(sim: SimState, vm_id: VmId, domain: SimDomain) -> None:
         sim.emit(MachineEvent(vm_id=vm_id, kind=""))
 
 
-def sim_facts(hostname: str = "sim", *, cpus: int = 16, memory_mib: int = 65536, disk_gib: int = 1000) -> HostFacts:
-    """Facts of a plausible machine; assign a changed copy to `SimHost.facts`."""
+def sim_facts(hostname: str = "sim", *, cpus: int = 16, memory_mib: int = 65536, disk_gib: int = 1000, features: Iterable[str] = ()) -> HostFacts:
+    """Facts of a plausible machine; assign a changed copy to `SimHost.facts`. :param features: of its CPU; none: it does not say."""
+    offered = tuple(sorted(features))
     return HostFacts(
         hostname=hostname,
         boot_id="00000000-0000-4000-8000-000000000000",
@@ -249,6 +253,8 @@ def sim_facts(hostname: str = "sim", *, cpus: int = 16, memory_mib: int = 65536,
         disk_gib=disk_gib,
         numa_nodes=1,
         accelerator=AcceleratorProbe(accelerator=Accelerator.QEMU, verdict="absent", reason="this machine is simulated"),
+        cpu_features=offered,
+        guest_cpu=GuestCpu(model="Simulated", required=offered) if offered else None,
         machine_types=("q35",),
         firmwares=("bios", "uefi"),
     )

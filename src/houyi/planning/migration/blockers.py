@@ -1,13 +1,15 @@
 """What stands against a move at all, whoever asks: all reasons at once, so that nobody mends one to meet the next. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from houyi.model.errors import Problem
 from houyi.model.host import Accelerator, Host, HostState, effective_host
 from houyi.model.migration import MigrationKind
 from houyi.model.vm import LOCAL, EffectiveState, MigrationPolicy, Vm, effective
 
+FEATURES_TOLD = 8
+"""Of those that a host lacks: two CPUs of different makes differ in dozens."""
 TCG_QEMU_MIN = 9
 """Earlier QEMUs lose dirty bits under TCG: the moved guest's memory is corrupted, and the move is reported as a success."""
 
@@ -68,3 +70,14 @@ def _of_destination(vm: Vm, source: Host | None, destination: Host) -> Iterator[
             yield Problem(
                 "accelerator_differs", f"the VM runs on {vm.observed.accelerator}, host {destination.name} on {has}: a running guest cannot change it"
             )
+        if lacking := _lacking(vm.observed.cpu_features, destination.facts.cpu_features):
+            what = f"{', '.join(lacking[:FEATURES_TOLD])}{f' and {len(lacking) - FEATURES_TOLD} more' if len(lacking) > FEATURES_TOLD else ''}"
+            yield Problem(
+                "cpu_incompatible",
+                f"the VM runs with CPU features that host {destination.name} does not have ({what}): move it to another host, or stop it and move it then",
+            )
+
+
+def _lacking(runs_with: Sequence[str], offered: Sequence[str]) -> list[str]:
+    """Where either is not known libvirt says it, when the move is prepared."""
+    return sorted(set(runs_with) - set(offered)) if offered else []

@@ -155,6 +155,7 @@ def _by_fixed(fleet: Fleet, request: Request) -> NDArray[np.int8]:
         request.storage,
         request.cpu_model,
         request.cpu_features,
+        request.pool_id,
         request.asked.get("vcpu", 0),
     )
     found = fleet.remembered.get(key)

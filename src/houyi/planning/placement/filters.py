@@ -56,6 +56,11 @@ def has_storage(fleet: Fleet, request: Request) -> Mask:
     return fleet.mask(("storage", name), lambda host: name == LOCAL or (host.facts is not None and name in host.facts.storages))
 
 
+def is_in_pool(fleet: Fleet, request: Request) -> Mask:
+    pool_id = request.pool_id
+    return fleet.mask(("pool", pool_id or ""), lambda host: pool_id is None or host.pool_id == pool_id)
+
+
 def has_cpu(fleet: Fleet, request: Request) -> Mask:
     return fleet.mask(("cpu", request.cpu_model, *request.cpu_features), lambda host: not _cpu_lacks(host, request))
 
@@ -130,6 +135,11 @@ def _why_labels(fleet: Fleet, request: Request, row: int) -> str:
     return ", ".join(wrong)
 
 
+def _why_pool(fleet: Fleet, _request: Request, row: int) -> str:
+    name = fleet.hosts[row].pool_name
+    return f"it is in pool {name!r}, not in the one asked for" if name else "it is in no pool"
+
+
 def _why_size(fleet: Fleet, request: Request, row: int) -> str:
     return f"{fleet.cpus[row]} CPUs for {request.asked.get(VCPU, 0)} vCPUs"
 
@@ -179,6 +189,7 @@ FILTERS: tuple[Filter, ...] = (
     Filter("accelerator", has_accelerator, "another accelerator", _why_accelerator),
     Filter("firmware", has_firmware, "firmware not installed", lambda _fleet, request, _row: f"{request.firmware} is not installed"),
     Filter("labels", has_labels, "labels differ", _why_labels),
+    Filter("pool", is_in_pool, "not in the pool", _why_pool),
     Filter("storage", has_storage, "the shared folder is not there", lambda _fleet, request, _row: f"shared folder {request.storage!r} is not there"),
     Filter("cpu", has_cpu, "the CPU cannot be had there", lambda fleet, request, row: f"guests cannot have {_cpu_lacks(fleet.hosts[row], request)}"),
     Filter("size", is_large_enough, "fewer CPUs than the VM has vCPUs", _why_size),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from houyi.model.host import Accelerator, Host, HostState, effective_host
-from houyi.model.ids import HostId, PlacementGroupId
+from houyi.model.ids import HostId, PlacementGroupId, PoolId
 from houyi.model.placement_group import FaultDomain, PlacementGroup
 from houyi.model.resources import NOTHING, VCPU, Amounts
 from houyi.model.vm import LOCAL
@@ -36,6 +36,8 @@ class Request:
     """A named CPU model that guests must be able to have there; empty: any."""
     cpu_features: tuple[str, ...] = ()
     """Features that the host's CPU must offer to guests."""
+    pool_id: PoolId | None = None
+    """The pool that the host must be in; None: any, or none."""
     group: PlacementGroup | None = None
     among: frozenset[HostId] | None = None
     """The only hosts that come into question; None: all do."""

@@ -45,6 +45,9 @@ def insert_vm(desired: DesiredVm, protected: bool, created_at: float) -> Mutatio
     if desired.spec.placement_group_id is not None:
         group = {"placement_group_id": desired.spec.placement_group_id}
         rows.append(Row(Act.INSERT, tables.placement_group_member, (desired.id,), lambda _: group))
+    if desired.spec.pool_id is not None:
+        pool = {"pool_id": desired.spec.pool_id}
+        rows.append(Row(Act.INSERT, tables.pool_vm, (desired.id,), lambda _: pool))
     return Mutation("vm", desired.id, desired.project_id, Rows(rows))
 
 
@@ -67,6 +70,7 @@ def remove_vm(vm_id: VmId, project_id: ProjectId) -> Mutation:
         drop(connection, tables.claim, {"vm_id": vm_id})
         drop(connection, tables.nic, {"vm_id": vm_id})
         drop(connection, tables.placement_group_member, {"vm_id": vm_id})
+        drop(connection, tables.pool_vm, {"vm_id": vm_id})
         drop(connection, tables.vm_observed, {"vm_id": vm_id})
         drop(connection, tables.vm_sample, {"vm_id": vm_id})
         drop(connection, tables.vm, {"id": vm_id})

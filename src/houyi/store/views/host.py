@@ -1,30 +1,42 @@
 """Reads of hosts, and of everything that a host is to have."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Row, Select, func, select
 
 from houyi.model.errors import NotFound
 from houyi.model.host import Host, HostFacts, HostLoad
-from houyi.model.ids import HostId, ImageId, NetworkId, OperationId
+from houyi.model.ids import HostId, ImageId, NetworkId, OperationId, PoolId
 from houyi.model.image import DesiredImage, ImageSpec, ImageState, ImageStatus
 from houyi.model.migration import DesiredMove
 from houyi.model.names import is_id
 from houyi.model.network import DesiredNetwork, NetworkSpec, Reservation
+from houyi.model.pool import PoolAsk
 from houyi.model.vm import DesiredVm
+from houyi.planning.pool import cpu_on
 from houyi.store import tables
 from houyi.store.docs import load
 from houyi.store.store import newest_revision
 from houyi.store.views.migration import landing_vms, moves_of
 from houyi.store.views.page import Ask, Page, cut, paged
+from houyi.store.views.pool import pool_of
 
 
 def _query() -> Select[tuple[object, ...]]:
-    seen = tables.host_observed
-    return select(tables.host, seen.c.facts, seen.c.load, seen.c.capacity, seen.c.connected, seen.c.last_seen_at).outerjoin(
-        seen, seen.c.host_id == tables.host.c.id
+    seen, member, pool = tables.host_observed, tables.pool_host, tables.pool
+    what = (
+        tables.host,
+        seen.c.facts,
+        seen.c.load,
+        seen.c.capacity,
+        seen.c.connected,
+        seen.c.last_seen_at,
+        pool.c.id.label("pool_id"),
+        pool.c.name.label("pool_name"),
     )
+    joined = select(*what).outerjoin(seen, seen.c.host_id == tables.host.c.id)
+    return joined.outerjoin(member, member.c.host_id == tables.host.c.id).outerjoin(pool, pool.c.id == member.c.pool_id)
 
 
 def _claimed(connection: Connection, host_ids: list[str]) -> Mapping[str, dict[str, int]]:
@@ -50,6 +62,8 @@ def _hosts(connection: Connection, rows: list[Row[tuple[object, ...]]]) -> list[
             labels=load(row.labels, dict[str, str]),
             cordoned=row.cordoned,
             drain_id=OperationId(row.drain_id) if row.drain_id else None,
+            pool_id=PoolId(row.pool_id) if row.pool_id else None,
+            pool_name=row.pool_name or "",
             facts=load(row.facts, HostFacts) if row.facts else None,
             load=load(row.load, HostLoad) if row.load else None,
             capacity=load(row.capacity, dict[str, int]) if row.capacity else {},
@@ -107,6 +121,7 @@ class DesiredOfHost:
     networks: tuple[DesiredNetwork, ...]
     images: tuple[DesiredImage, ...]
     moves: tuple[DesiredMove, ...]
+    pool: PoolAsk | None = None
 
 
 def desired_of(connection: Connection, host_id: HostId) -> DesiredOfHost:
@@ -115,6 +130,11 @@ def desired_of(connection: Connection, host_id: HostId) -> DesiredOfHost:
     vm, claim = tables.vm, tables.claim
     rows = connection.execute(select(vm.c.doc).join(claim, claim.c.id == vm.c.id).where(claim.c.host_id == host_id).order_by(vm.c.created_at, vm.c.id))
     vms = tuple(load(row.doc, DesiredVm) for row in rows)
+    pool = pool_of(connection, host_id)
+    if pool is not None and pool[1].baseline is not None:
+        facts = connection.execute(select(tables.host_observed.c.facts).where(tables.host_observed.c.host_id == host_id)).scalar_one_or_none()
+        cpu = cpu_on(pool[1], load(facts, HostFacts).cpu_features) if facts is not None else None
+        vms = tuple(replace(vm, cpu=cpu) for vm in vms)
     moves = moves_of(connection, host_id)
     here = (*vms, *landing_vms(moves))
     return DesiredOfHost(
@@ -123,6 +143,7 @@ def desired_of(connection: Connection, host_id: HostId) -> DesiredOfHost:
         networks=_networks(connection, here),
         images=_images(connection, frozenset(one.spec.image_id for one in here if not one.deleted)),
         moves=moves,
+        pool=None if pool is None else pool[1].ask,
     )
 
 

@@ -20,7 +20,7 @@ from houyi.store.views.page import Page
 T = TypeVar("T")
 S = TypeVar("S")
 
-_NAMED = (tables.project, tables.image, tables.network, tables.host, tables.placement_group)
+_NAMED = (tables.project, tables.image, tables.network, tables.host, tables.placement_group, tables.pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,14 @@ def _query() -> CompoundSelect[tuple[str, str]]:
 
 
 def names_of(connection: Connection, ids: Iterable[str | None]) -> dict[str, str]:
-    """Id to name of projects, images (deleted ones too), networks, hosts and placement groups; those of them that exist."""
+    """Id to name of projects, images (deleted ones too), networks, hosts, placement groups and pools; those of them that exist."""
     wanted = sorted({one for one in ids if one})
     return {row.id: row.name for row in connection.execute(_query(), {"wanted": wanted})} if wanted else {}
 
 
 def ids_in_vm(vm: Vm) -> tuple[str | None, ...]:
-    return (vm.desired.project_id, vm.desired.spec.image_id, vm.host_id, vm.desired.spec.placement_group_id, *(nic.network_id for nic in vm.desired.nics))
+    spec = vm.desired.spec
+    return (vm.desired.project_id, spec.image_id, vm.host_id, spec.placement_group_id, spec.pool_id, *(nic.network_id for nic in vm.desired.nics))
 
 
 def project_of(owned: Image | Network | PlacementGroup | SshKey | Token) -> tuple[ProjectId | None]:

@@ -122,7 +122,7 @@ def hosts_of_changes(connection: Connection, since: int, newest: int) -> tuple[i
 
     :raise Stale: `watch_too_old`.
     """
-    changes = changes_since(connection, since, ("vm", "network", "image", "migration"), None)
+    changes = changes_since(connection, since, ("vm", "network", "image", "migration", "pool"), None)
     last = changes[-1].revision if changes else newest
     hosts: set[HostId] = set()
     for change in changes:

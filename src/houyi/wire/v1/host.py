@@ -6,7 +6,7 @@ from houyi.model.host import Accelerator, HostState, effective_host
 from houyi.model.host import Host as ModelHost
 from houyi.model.migration import MigrationKind
 from houyi.wire.v1.migration import MigrationForecast
-from houyi.wire.v1.shape import Asked, Bool, Failure, Id, Labels, Page, Revision, Shown, Time, rfc3339, rfc3339_or_none
+from houyi.wire.v1.shape import Asked, Bool, Failure, Id, Labels, Page, Revision, Shown, Text, Time, rfc3339, rfc3339_or_none
 
 
 class HostUpdate(Asked):
@@ -14,6 +14,7 @@ class HostUpdate(Asked):
 
     cordoned: Bool | None = Field(None, description="True: no new VMs come here. False also ends a drain.")
     labels: Labels | None = Field(None, description="Replaces all labels.")
+    pool: Text | None = Field(None, description="Name or id of the pool that it shall be in; empty: in none. VMs that run keep their CPU.")
 
 
 class HostAccelerator(Shown):
@@ -30,6 +31,13 @@ class HostNumaNode(Shown):
     memory_mib: int
 
 
+class HostGuestCpu(Shown):
+    model: str
+    vendor: str
+    required: list[str] = Field(description="What is added to the model.")
+    disabled: list[str] = Field(description="What is taken from the model.")
+
+
 class HostFacts(Shown):
     hostname: str
     boot_id: str
@@ -44,7 +52,8 @@ class HostFacts(Shown):
     numa_nodes: int
     hugepages: dict[str, int] = Field(description="Page size in KiB to number of pages.")
     accelerator: HostAccelerator
-    cpu_features: list[str]
+    cpu_features: list[str] = Field(description="Every CPU feature that guests can have here; empty: not known.")
+    guest_cpu: HostGuestCpu | None = Field(None, description="The most that guests can have here, as libvirt describes it; null: not known.")
     machine_types: list[str]
     firmwares: list[str]
     numa: list[HostNumaNode]
@@ -68,6 +77,8 @@ class Host(Shown):
     cordoned: bool
     drain_id: Id | None = Field(description="The operation of its drain, which may have ended; null: it is not to be drained.")
     labels: dict[str, str]
+    pool_id: Id | None
+    pool_name: str | None
     facts: HostFacts | None
     load: HostLoad | None
     capacity: dict[str, int] = Field(description="Resource class to what it has.")
@@ -113,6 +124,8 @@ def show_host(host: ModelHost) -> Host:
         cordoned=host.cordoned,
         drain_id=host.drain_id,
         labels=dict(host.labels),
+        pool_id=host.pool_id,
+        pool_name=host.pool_name or None,
         facts=HostFacts.model_validate(host.facts, from_attributes=True) if host.facts else None,
         load=HostLoad.model_validate(host.load, from_attributes=True) if host.load else None,
         capacity=dict(host.capacity),

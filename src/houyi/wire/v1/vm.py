@@ -43,6 +43,10 @@ class VmCreate(Asked):
     host_labels: Labels = Field({}, description="Labels that its host must have.")
     storage: Text = Field(LOCAL, description="Where its disk is: 'local', on its host, or the name of a folder that hosts share.")
     placement_group: Text = Field("", description="Name or id of the placement group that it is made into.")
+    pool: Text = Field("", description="Name or id of the pool that its hosts must be of; empty: any host.")
+    cpu_features: list[Annotated[str, Field(max_length=64)]] = Field(
+        [], max_length=64, description="CPU features that it must have, whatever else it gets: it goes where they can be had only."
+    )
     protected: Bool = Field(False, description="Protect it from deletion.")
     start: Bool = Field(True, description="Start it once it is made.")
 
@@ -115,6 +119,9 @@ class Vm(Shown):
     storage: str = Field(description="Where its disk is: 'local', or the name of a folder that hosts share.")
     placement_group_id: Id | None
     placement_group_name: str | None
+    pool_id: Id | None
+    pool_name: str | None
+    cpu_features: list[str] = Field(description="CPU features that it must have, whatever else it gets.")
     protected: bool
     generation: int = Field(description="Grows with every change of what is asked.")
     observed_generation: int = Field(description="The newest generation that is in force on its host.")
@@ -155,7 +162,7 @@ class TicketCreate(Asked):
 
 
 def show_vm(vm: ModelVm, names: Mapping[str, str]) -> Vm:
-    """:param names: id to name of its project, image, networks, placement group and host; '' is shown for what is missing."""
+    """:param names: id to name of its project, image, networks, placement group, pool and host; '' is shown for what is missing."""
     desired, spec, observed = vm.desired, vm.desired.spec, vm.observed
     return Vm(
         id=desired.id,
@@ -195,6 +202,9 @@ def show_vm(vm: ModelVm, names: Mapping[str, str]) -> Vm:
         storage=spec.storage,
         placement_group_id=spec.placement_group_id,
         placement_group_name=names.get(spec.placement_group_id, "") if spec.placement_group_id else None,
+        pool_id=spec.pool_id,
+        pool_name=names.get(spec.pool_id, "") if spec.pool_id else None,
+        cpu_features=list(spec.cpu_features),
         protected=vm.protected,
         generation=desired.generation,
         observed_generation=observed.generation if observed else 0,

@@ -4,7 +4,7 @@ import pytest
 
 from fleets import SMALL, a_fleet, a_host
 from houyi.model.host import Accelerator, Host
-from houyi.model.ids import HostId
+from houyi.model.ids import HostId, PoolId
 from houyi.model.vm import Firmware, VmSpec
 from houyi.planning.placement.choose import choose, limits
 from houyi.planning.placement.filters import FILTERS, MEMORY_OVERHEAD_MIB, amounts
@@ -38,6 +38,8 @@ def test_what_may_be_claimed_on_a_host() -> None:
         ("storage", a_host(storages={"slow": "id"}), Request(asked=SMALL, storage="fast")),
         ("cpu", a_host(cpu_models=("Westmere",)), Request(asked=SMALL, cpu_model="Skylake-Server")),
         ("cpu", a_host(cpu_features=("aes",)), Request(asked=SMALL, cpu_features=("aes", "avx2"))),
+        ("pool", a_host(), Request(asked=SMALL, pool_id=PoolId("new"))),
+        ("pool", a_host(pool_id="old", pool_name="old"), Request(asked=SMALL, pool_id=PoolId("new"))),
         ("numa", a_host(numa=2, claimed={"memory_mib": 1000, "memory_mib@0": 1000}), Request(asked={**SMALL, "memory_mib": 2000})),
         ("size", a_host(cpus=1), Request(asked={**SMALL, "vcpu": 2})),
         ("room", a_host(claimed={"memory_mib": 3073}), Request(asked=SMALL)),
@@ -51,7 +53,7 @@ def test_each_filter_says_no(name: str, host: Host, request_: Request) -> None:
     assert choice.removed == {one.name: int(one.name == name) for one in FILTERS}
     (why,) = [one.why_not for one in FILTERS if one.name == name]
     assert choice.why_not == f"1 host: {why}"
-    taker = a_host("b", labels={"rack": "2"}, accelerator=Accelerator.KVM, firmwares=("bios", "uefi"), storages={"fast": "id"})
+    taker = a_host("b", labels={"rack": "2"}, accelerator=Accelerator.KVM, firmwares=("bios", "uefi"), storages={"fast": "id"}, pool_id="new")
     assert choice.table()[0].removed_by == name
     assert choice.table()[0].why
     if "gpu" not in request_.asked:
