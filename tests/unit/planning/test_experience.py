@@ -151,6 +151,8 @@ class TestCorrection:
         again = foretell(vm(memory_mib=512), A, B, Terms(), replace(busy, moves=[slowed]))
         assert again.mode is MoveMode.THROTTLED
         assert foretell(vm(memory_mib=512), A, B, Terms(), replace(busy, moves=[replace(slowed, vm_id=VmId("another"))])).mode is MoveMode.COMPRESSED
+        calm = went(told=again, seconds=again.total_seconds)
+        assert foretell(vm(memory_mib=512), A, B, Terms(), replace(busy, moves=[slowed, calm])).mode is MoveMode.COMPRESSED, "it came through unslowed since"
 
     def test_each_mode_has_its_own_once_it_has_enough(self) -> None:
         compressed = replace(expects(10.0), mode=MoveMode.COMPRESSED)

@@ -7,6 +7,7 @@ takes now and then while it does not move, else from its last move; what is know
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from statistics import median
 
 from houyi.model.ids import HostId, VmId
@@ -145,9 +146,10 @@ def corrected(vm: Vm, source: HostId, destination: HostId, known: Experience) ->
 
 
 def _disproved(vm: Vm, known: Experience) -> frozenset[MoveMode]:
-    """Ways in which this VM was to move, and then had to be slowed, the last time that it was tried."""
-    last = {told.mode: came.mode for told, came in _history(move for move in known.moves if move.vm_id == vm.desired.id)}
-    return frozenset(told for told, came in last.items() if came is MoveMode.THROTTLED and told is not came)
+    """Ways in which this VM was to move and then had to be slowed, in its last moves; one that did not have to be slowed ends that."""
+    own = _history(move for move in known.moves if move.vm_id == vm.desired.id)
+    slowed = takewhile(lambda one: one[1].mode is MoveMode.THROTTLED, reversed(own))
+    return frozenset(told.mode for told, _ in slowed) - {MoveMode.THROTTLED}
 
 
 def _history(moves: Iterator[Migration]) -> list[tuple[Forecast, Outcome]]:

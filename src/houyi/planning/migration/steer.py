@@ -19,6 +19,8 @@ SHRINKS = 0.8
 Nearer to 1, noise passes for progress; nearer to 0.5, guests are slowed that would have converged."""
 OUTRUN = 0.95
 """A guest that dirties this share of what the line carries needs ten times its memory to be sent before the remainder halves: as good as never."""
+NEAR = 2.0
+"""What remains goes up and down with what the guest does, and takes less time when it is compressed: so near to the budget a round is spent on trying before a guest is slowed."""
 ROUNDS_TO_JUDGE = 2
 """The first round is the whole memory and says nothing; the second begins with what was dirtied meanwhile."""
 FIRST_DOWNTIME_SHARE = 0.34
@@ -74,7 +76,7 @@ _BUDGET = Rung(
     "budget",
     lambda terms, _seen: Knobs(downtime_ms=limit_ms(terms)),
     "allowing the whole downtime budget",
-    enough=lambda seen, terms: _stop_ms(seen) <= limit_ms(terms),
+    enough=lambda seen, terms: _stop_ms(seen) <= NEAR * limit_ms(terms),
 )
 _POSTCOPY = Rung(
     "postcopy",

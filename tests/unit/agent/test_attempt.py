@@ -1,0 +1,105 @@
+"""What is remembered of an attempt whose last words say less than what was seen while it went on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from desk import HandClock
+from houyi.agent.attempt import Attempt
+from houyi.agent.door import Way
+from houyi.agent.lines import Lines
+from houyi.host.sim import SimHost
+from houyi.model.errors import Unavailable
+from houyi.model.ids import HostId, MigrationId, VmId
+from houyi.model.migration import DesiredMove, End, Figures, Knobs, Landing, MigrationKind, MoveMode, Order, Terms
+from made import a_vm, an_image
+
+LANDING = Landing(address="10.0.0.2", port=7483, tls_name="b")
+
+
+class OpenDoor:
+    """Everything arrives at once."""
+
+    @asynccontextmanager
+    async def way(self, *_: Any) -> AsyncIterator[Way]:
+        yield Way(Path("/nowhere"))
+
+    def line(self, *_: Any) -> Any:
+        raise Unavailable("door_unreachable", "nothing is measured here")
+
+    async def go(self, *_: Any) -> None:
+        return
+
+
+class ToldMover:
+    """Shows these figures in turn, then ends with the last words."""
+
+    def __init__(self, seen: list[Figures], last: Figures) -> None:
+        self.seen, self.last, self.turned = seen, last, []  # type: tuple[list[Figures], Figures, list[Knobs]]
+        self.shown = asyncio.Event()
+
+    async def figures(self, _vm_id: VmId) -> Figures | None:
+        if not self.seen:
+            self.shown.set()
+            await asyncio.sleep(3600)
+        return self.seen.pop(0)
+
+    async def send(self, *_: Any) -> Figures:
+        await self.shown.wait()
+        return self.last
+
+    async def turn(self, _vm_id: VmId, knobs: Knobs) -> None:
+        self.turned.append(knobs)
+
+
+class QuickClock(HandClock):
+    async def sleep(self, seconds: float) -> None:
+        self.at += seconds
+        await asyncio.sleep(0)
+
+
+async def ended(seen: list[Figures], last: Figures, terms: Terms | None = None) -> tuple[Attempt, ToldMover]:
+    clock, mover = QuickClock(), ToldMover(seen, last)
+    move = DesiredMove(
+        id=MigrationId("m"),
+        vm=a_vm(an_image()),
+        end=End.SOURCE,
+        order=Order.MOVE,
+        kind=MigrationKind.LIVE,
+        peer=HostId("b"),
+        terms=terms or Terms(),
+        landing=LANDING,
+    )
+    ports = replace(SimHost(clock).ports(), mover=mover)  # type: ignore[arg-type]
+    door: Any = OpenDoor()
+    attempt = Attempt(move, LANDING, ports, door, Lines(door, clock), clock, again=False, ended=lambda _: None)
+    async with asyncio.timeout(5):
+        await attempt.task
+    return attempt, mover
+
+
+LOOK = Figures(elapsed_seconds=1.0, rounds=1, memory_total_mib=100, memory_remaining_mib=50, bandwidth_mib_s=60, dirty_mib_s=40)
+
+
+async def test_the_strongest_slowdown_is_remembered_though_libvirts_last_words_know_none() -> None:
+    seen = [LOOK, replace(LOOK, throttle_percent=60), replace(LOOK, throttle_percent=40)]
+    attempt, _ = await ended(seen, Figures(elapsed_seconds=3.0, memory_sent_mib=200, rounds=7, downtime_ms=80, bandwidth_mib_s=70))
+    assert attempt.problem is None
+    assert attempt.figures == Figures(
+        elapsed_seconds=3.0, memory_sent_mib=200, rounds=7, downtime_ms=80, bandwidth_mib_s=70, dirty_mib_s=40, throttle_percent=60
+    )
+    assert attempt.mode is MoveMode.THROTTLED
+
+
+async def test_without_last_words_what_was_seen_last_counts() -> None:
+    attempt, _ = await ended([LOOK, replace(LOOK, elapsed_seconds=2.0)], Figures())
+    assert attempt.figures == replace(LOOK, elapsed_seconds=2.0)
+    assert attempt.mode is MoveMode.PLAIN
+
+
+async def test_qemu_is_told_its_limits_at_the_first_look() -> None:
+    _, mover = await ended([LOOK, LOOK], Figures(), Terms(slowed_percent=50, bandwidth_mib_s_max=9.0))
+    assert [(knobs.throttle_percent, knobs.bandwidth_mib_s) for knobs in mover.turned] == [(50, 9.0)]
