@@ -125,6 +125,26 @@ async def test_an_agents_death_stops_no_guest_and_is_seen(platform: Platform) ->
     await platform.until_state(vm_id, EffectiveState.STOPPED)
 
 
+async def test_a_lost_host_is_removed_with_what_was_to_be_deleted_and_nothing_on_it_is_touched(platform: Platform) -> None:
+    """Should it come back after all, it is refused, and its guests go on there: nobody has said that they did not."""
+    host = await platform.add_host("one")
+    await platform.add_image()
+    vm_id = await platform.running("hello")
+    run = host.sim.domains[vm_id].run
+    await host.kill()
+    await platform.until_state(vm_id, EffectiveState.UNKNOWN)
+    deletion = await delete_vm(platform.control, platform.ctx, "hello")
+    with pytest.raises(Conflict, match="has not deleted 1 VM"):
+        await remove_host(platform.control, platform.ctx, "one")
+    await remove_host(platform.control, platform.ctx, "one", lost=True)
+    await platform.done(deletion)
+    host.start()
+    await asyncio.sleep(1.0)
+    with pytest.raises(NotFound):
+        await platform.host(host)
+    assert host.sim.domains[vm_id].run == run
+
+
 async def test_what_a_guest_does_is_seen(platform: Platform) -> None:
     host = await platform.add_host("one")
     await platform.add_image()

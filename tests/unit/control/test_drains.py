@@ -17,6 +17,7 @@ from houyi.model.operation import Operation, OperationState
 from houyi.model.vm import DesiredVm, MigrationPolicy, VmState
 from houyi.store.claims import claim_host, drop_landing, settle_landing
 from houyi.store.courses import move_course
+from houyi.store.rows.host import put_host_facts
 from houyi.store.rows.vm import insert_vm, put_observed
 from houyi.store.views.event import list_events
 from houyi.store.views.host import get_host
@@ -24,7 +25,7 @@ from houyi.store.views.migration import get_migration, open_migrations
 from houyi.store.views.operation import get_operation
 from houyi.store.views.page import EVERYTHING
 from houyi.store.views.vm import get_vm
-from made import a_vm, an_observation, put_host
+from made import a_vm, an_observation, facts, put_host
 
 
 async def new_vm(desk: Desk, name: str, **values: object) -> DesiredVm:
@@ -191,6 +192,23 @@ async def test_nowhere_to_go(desk: Desk) -> None:
     await drain_hosts(desk.control)
     assert set(await moves(desk)) == {"a"}
     assert (await now(desk, operation)).blocked_on == ""
+
+
+async def test_a_host_whose_emulator_corrupts_memory_gives_only_stopped_vms_away(desk: Desk, other: HostId) -> None:
+    await new_vm(desk, "runs")
+    stopped = await new_vm(desk, "stopped")
+    epoch = (await desk.store.read(lambda c: get_vm(c, stopped.id, None))).desired.epoch
+    await desk.store.apply([put_observed(desk.host_id, stopped.project_id, an_observation(stopped, VmState.STOPPED, epoch=epoch))])
+    host = await desk.store.read(lambda c: get_host(c, "h1"))
+    await desk.store.apply([put_host_facts(desk.host_id, "i1", replace(facts(), qemu_version="7.2.11"), host.capacity, desk.clock.now())])
+    _, plan, _ = await plan_host_drain(desk.control, "h1")
+    assert {one.vm_name: [problem.code for problem in one.problems] for one in plan.departures} == {"stopped": [], "runs": ["source_corrupts_memory"]}
+    operation = await drain_host(desk.control, desk.admin, "h1")
+    await drain_hosts(desk.control)
+    assert set(await moves(desk)) == {"stopped"}
+    await ends(desk, (await moves(desk))["stopped"], MigrationState.DONE)
+    await drain_hosts(desk.control)
+    assert (await now(desk, operation)).blocked_on == "1 cannot move (source_corrupts_memory)"
 
 
 async def test_nothing_comes_to_a_host_that_is_drained(desk: Desk, other: HostId, tmp_path: Path) -> None:

@@ -261,7 +261,11 @@ class TestRefused:
 
     async def test_from_an_emulator_that_corrupts(self, here: Scene) -> None:
         await self.put_facts(here, here.desk.host_id, replace(facts(), qemu_version="7.2.11"))
+        plan = await plan_migration(here.desk.control, here.desk.me, "web", MigrationAsk())
+        assert [one.code for one in plan.problems] == ["source_corrupts_memory"], "said before it is tried"
         assert (await self.refused(here)).code == "source_corrupts_memory"
+        await here.observed(VmState.STOPPED)
+        assert (await plan_migration(here.desk.control, here.desk.me, "web", MigrationAsk())).problems == [], "a stopped one has no memory to lose"
 
     async def test_what_must_not_move(self, here: Scene) -> None:
         await update_vm_desired(here.desk.control, here.desk.admin, "web", VmChanges(migration_policy=MigrationPolicy.NEVER))
