@@ -214,11 +214,18 @@ def _change(name: str, body: dict[str, bool], text: str, options: Options) -> No
 
 
 @app.command
-def remove(name: Name, /, *, yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False, options: Options = OPTIONS) -> None:
+def remove(
+    name: Name,
+    /,
+    *,
+    lost: Annotated[bool, Parameter(negative=(), help="Its machine will never run again: VMs that it was to delete are forgotten with it.")] = False,
+    yes: Annotated[bool, Parameter(alias="-y", negative=(), help="Do not ask.")] = False,
+    options: Options = OPTIONS,
+) -> None:
     """Forget a host without VMs; its certificate is refused from now on."""
-    sure(f"remove host {name!r}?", yes)
+    sure(f"remove host {name!r}{', whose machine will never run again' if lost else ''}?", yes)
     with connect(options) as api:
-        told(api.request("DELETE", path("hosts", name)), f"host {name} is removed", options)
+        told(api.request("DELETE", path("hosts", name), params={"lost": lost}), f"host {name} is removed", options)
 
 
 app.command(join_token.app)

@@ -188,9 +188,9 @@ class HostCalls:
         return Call("POST", path("hosts", host, "drain"), _operation)
 
     @method
-    def remove(self, host: str) -> Call[None]:
-        """:raise Conflict: `host_has_vms`."""
-        return Call("DELETE", path("hosts", host), nothing)
+    def remove(self, host: str, *, lost: bool = False) -> Call[None]:
+        """:param lost: its machine will never run again. :raise Conflict: `host_has_vms`, `host_has_moves`, `host_not_lost`."""
+        return Call("DELETE", path("hosts", host), nothing, params={"lost": lost})
 
 
 class MigrationCalls:

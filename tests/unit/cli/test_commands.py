@@ -102,6 +102,7 @@ CASES = [
     ("host drain node1 --dry-run", "POST /v1/hosts/node1/drain", None, DRAIN_PLAN),
     ("host label node1 disk=ssd rack-", "PATCH /v1/hosts/node1", {"labels": {"disk": "ssd"}}, HOST),
     ("host remove node1 -y", "DELETE /v1/hosts/node1", None, {}),
+    ("host remove node1 --lost -y", "DELETE /v1/hosts/node1", None, {}),
     ("host join-token", "POST /v1/join-tokens", {"lifetime_seconds": 3600.0}, ...),
     ("host join-token create --lifetime 2h", "POST /v1/join-tokens", {"lifetime_seconds": 7200.0}, ...),
     ("host join-token list", "GET /v1/join-tokens", None, [NOUNS["join-tokens"]]),

@@ -353,6 +353,9 @@ class TestRemovedHost:
         await here.turn(one)
         await here.says(one, End.DESTINATION, P.LIVE, O.TAKE, went=True)
         assert (await here.turn(one)).course.state is S.FINISHING
+        with pytest.raises(Conflict, match="removing what is left of 1 VM"):
+            await remove_host(here.desk.control, here.desk.admin, "h1")
+        await here.desk.store.apply([set_host_connected(here.desk.host_id, False, None)])
         await remove_host(here.desk.control, here.desk.admin, "h1")
         assert (await here.turn(one)).course.state is S.DONE
 
@@ -363,6 +366,7 @@ class TestRemovedHost:
             await remove_host(here.desk.control, here.desk.admin, "h2")
         await here.turn(one)
         await here.says(one, End.SOURCE, P.LIVE, O.RELEASE, over=True)
+        await here.desk.store.apply([set_host_connected(here.other, False, None)])
         await remove_host(here.desk.control, here.desk.admin, "h2")
         assert (await here.turn(one)).course.state is S.FAILED
         assert (await here.now()).host_id == here.desk.host_id

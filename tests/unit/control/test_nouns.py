@@ -22,10 +22,12 @@ from houyi.control.commands.operation import cancel_operation
 from houyi.control.commands.project import create_project, delete_project
 from houyi.control.commands.ssh_key import create_ssh_key, delete_ssh_key
 from houyi.control.commands.token import create_token, revoke_token
+from houyi.control.commands.vm import delete_vm
 from houyi.control.commands.vm_create import VmAsk, create_vm
 from houyi.control.commands.vm_type import create_vm_type, delete_vm_type, update_vm_type
 from houyi.control.control import ATTEMPTS, Control, again
 from houyi.control.first_start import first_start, renew_admin_token
+from houyi.control.reconcilers.operations import move_operations
 from houyi.control.reconcilers.placement import place_vms
 from houyi.control.ssh_public_key import parse_public_key
 from houyi.model.errors import Conflict, Forbidden, HouyiError, Invalid, NotFound, Stale
@@ -34,16 +36,19 @@ from houyi.model.network import NetworkKind, NetworkSpec
 from houyi.model.operation import OperationState
 from houyi.model.token import Role
 from houyi.model.vm_type import BUILT_IN_VM_TYPES
+from houyi.store.rows.host import set_host_connected
 from houyi.store.store import Store
 from houyi.store.views.event import list_events
 from houyi.store.views.host import get_host, list_hosts
 from houyi.store.views.image import get_image
 from houyi.store.views.join_token import get_join_token
 from houyi.store.views.network import get_network, list_networks
+from houyi.store.views.operation import get_operation
 from houyi.store.views.page import EVERYTHING
 from houyi.store.views.project import get_project
 from houyi.store.views.ssh_key import get_ssh_key
 from houyi.store.views.token import find_token
+from houyi.store.views.vm import all_vms
 from houyi.store.views.vm_type import get_vm_type, list_vm_types
 from made import MINE, OTHER, an_operation
 from stores import NewUrl
@@ -322,6 +327,40 @@ async def test_hosts(both: Desk) -> None:
     await place_vms(both.control)
     await refused(Conflict, "host_has_vms", remove_host(both.control, both.admin, "h1"))
     await refused(NotFound, "host_not_found", remove_host(both.control, both.admin, "h2"))
+
+
+async def test_a_lost_host_takes_only_what_was_to_be_deleted_with_it(both: Desk) -> None:
+    for name in ("kept", "given-up"):
+        await create_vm(both.control, both.me, VmAsk(name=name, image="tiny", vcpus=1, memory_mib=128))
+    await place_vms(both.control)
+    await refused(Conflict, "host_not_lost", remove_host(both.control, both.admin, "h1", lost=True))
+    await both.store.apply([set_host_connected(both.host_id, False, None)])
+    deletion = await delete_vm(both.control, both.me, "given-up")
+    await refused(Conflict, "host_has_vms", remove_host(both.control, both.admin, "h1", lost=True))
+    assert {vm.desired.name for vm in await both.store.read(all_vms)} == {"kept", "given-up"}, "a refusal does nothing"
+    await delete_vm(both.control, both.me, "kept")
+    await refused(Conflict, "host_has_vms", remove_host(both.control, both.admin, "h1"))
+    await remove_host(both.control, both.admin, "h1", lost=True)
+    await refused(NotFound, "host_not_found", remove_host(both.control, both.admin, "h1", lost=True))
+    assert list(await both.store.read(all_vms)) == []
+    told = (await both.store.read(lambda c: list_events(c, None, EVERYTHING, target_id=deletion.target_id))).items
+    assert [one.detail for one in told if one.kind == "vm.deleted"] == [
+        "its host h1 was removed as lost: whatever is left of the VM on that machine was not removed"
+    ]
+    await move_operations(both.control)
+    assert (await both.store.read(lambda c: get_operation(c, deletion.id, None))).state is OperationState.DONE
+
+
+async def test_a_host_that_is_heard_of_in_that_moment_is_not_lost(desk: Desk) -> None:
+    """It speaks between the look and the removal: the next look sees it."""
+    await create_vm(desk.control, desk.me, VmAsk(name="hello", image="tiny", vcpus=1, memory_mib=128))
+    await place_vms(desk.control)
+    await delete_vm(desk.control, desk.me, "hello")
+    await desk.store.apply([set_host_connected(desk.host_id, False, None)])
+    heard = asyncio.create_task(desk.store.apply([set_host_connected(desk.host_id, True, desk.clock.now() + 1.0)]))
+    await refused(Conflict, "host_not_lost", remove_host(desk.control, desk.admin, "h1", lost=True))
+    await heard
+    assert len(await desk.store.read(all_vms)) == 1
 
 
 # The first start

@@ -108,7 +108,13 @@ async def drain(
 
 
 @router.delete("/{host}", status_code=204)
-async def delete(desk: AtDesk, asking: Administrator, host: Reference, if_match: IfMatchHeader = None) -> Response:
+async def delete(
+    desk: AtDesk,
+    asking: Administrator,
+    host: Reference,
+    lost: Annotated[bool, Query(description="Its machine will never run again: VMs that it was to delete are forgotten with it.")] = False,
+    if_match: IfMatchHeader = None,
+) -> Response:
     """Forget a host without VMs; its certificate is refused from now on."""
-    await remove_host(desk.control, asking.context, host, expected=expected(if_match))
+    await remove_host(desk.control, asking.context, host, lost=lost, expected=expected(if_match))
     return nothing()

@@ -14,18 +14,21 @@ from houyi.model.migration import MigrationState
 from houyi.model.names import check_name
 from houyi.model.operation import DRAIN, ENDED, Operation, OperationState
 from houyi.model.token import Role
+from houyi.model.vm import Vm
 from houyi.planning.drain import DrainPlan
+from houyi.planning.host_removal import why_not
 from houyi.planning.spec import check_labels
 from houyi.store.claims import drop_lost_landings
 from houyi.store.journal import insert_operation, move_operation
 from houyi.store.mutation import Mutation, expect, touch
-from houyi.store.rows.host import delete_host, insert_host, update_host
+from houyi.store.rows.host import delete_host, expect_silent, insert_host, update_host
 from houyi.store.rows.join_token import use_join_token
 from houyi.store.rows.migration import update_migration
 from houyi.store.rows.pool import move_host
+from houyi.store.rows.vm import expect_vm, remove_vm
 from houyi.store.views.host import get_host, list_hosts
 from houyi.store.views.join_token import get_join_token
-from houyi.store.views.migration import moves_away
+from houyi.store.views.migration import moves_away, open_migrations
 from houyi.store.views.operation import get_operation
 from houyi.store.views.page import EVERYTHING
 from houyi.store.views.pool import get_pool
@@ -178,13 +181,42 @@ async def _end_drain(control: Control, host: Host) -> list[Mutation]:
     ]
 
 
-async def remove_host(control: Control, ctx: Context, reference: str, *, expected: int | None = None) -> None:
-    """Forget a host without VMs; its certificate is refused from now on. :raise Conflict: `in_use`: it has VMs."""
-    host = await control.store.read(lambda c: get_host(c, reference))
+async def remove_host(control: Control, ctx: Context, reference: str, *, lost: bool = False, expected: int | None = None) -> None:
+    """Forget a host without VMs; its certificate is refused from now on.
+
+    :param lost: its machine will never run again: VMs whose deletion was asked are forgotten with it, though nobody has seen them go.
+    :raise Conflict: `host_has_vms`, `host_has_moves`, `host_not_lost` (it is heard of). :raise Stale: `revision_mismatch`: not at `expected`.
+    """
+
+    async def attempt() -> None:
+        host = await control.store.read(lambda c: get_host(c, reference))
+        vms = await control.store.read(lambda c: vms_of_host(c, host.id))
+        moves = [one for one in await control.store.read(open_migrations) if host.id in (one.source_id, one.destination_id)]
+        problem = why_not(host, vms, moves, lost=lost)
+        if problem is not None:
+            raise Conflict(problem.code, problem.detail)
+        detail = "removed" if not lost else f"removed as lost; VMs that it had not deleted yet: {len(vms)}"
+        mutations = [
+            *(mutation for vm in vms for mutation in _forget(control, ctx, host, vm)),
+            drop_lost_landings(host.id),
+            delete_host(host.id),
+            new_event(control, ctx, "host.remove", host.id, host.name, detail, project_id=None),
+        ]
+        still = [expect_vm(vm.desired.id, vm.revision) for vm in vms]
+        silent = [expect_silent(host.id, host.last_seen_at)] if lost else []
+        await control.store.apply(mutations, [*as_expected(lambda c: get_host(c, host.id), expected), *still, *silent])
+
     try:
-        event = new_event(control, ctx, "host.remove", host.id, host.name, "removed", project_id=None)
-        await control.store.apply([drop_lost_landings(host.id), delete_host(host.id), event], as_expected(lambda c: get_host(c, host.id), expected))
+        await again(attempt, codes=("host_heard",) if expected is not None else ("host_heard", "revision_mismatch"))
     except Conflict as used:
         if used.code != "in_use":
             raise
-        raise Conflict("host_has_vms", f"host {host.name!r} has VMs: delete them first") from None
+        raise Conflict("host_has_vms", f"a VM has come to host {reference!r} meanwhile: cordon it, and move that away") from None
+    control.hints.poke("operations")
+    control.hints.poke("migrations")
+
+
+def _forget(control: Control, ctx: Context, host: Host, vm: Vm) -> list[Mutation]:
+    detail = f"its host {host.name} was removed as lost: whatever is left of the VM on that machine was not removed"
+    event = new_event(control, ctx, "vm.deleted", vm.desired.id, vm.desired.name, detail, project_id=vm.desired.project_id)
+    return [remove_vm(vm.desired.id, vm.desired.project_id), event]
