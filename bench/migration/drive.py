@@ -129,6 +129,7 @@ class Theirs:
         flags |= libvirt.VIR_MIGRATE_UNSAFE | libvirt.VIR_MIGRATE_TLS
         flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE if self.policy.auto_converge else 0
         flags |= libvirt.VIR_MIGRATE_POSTCOPY if self.policy.postcopy else 0
+        flags |= libvirt.VIR_MIGRATE_COMPRESSED if self.policy.xbzrle else 0
         parameters = {
             libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://{landing.address}",
             libvirt.VIR_MIGRATE_PARAM_DEST_XML: xml,
@@ -136,6 +137,8 @@ class Theirs:
             libvirt.VIR_MIGRATE_PARAM_TLS_DESTINATION: landing.tls_name,
             libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: self.cap_mib_s,
         }
+        if self.policy.xbzrle:
+            parameters[libvirt.VIR_MIGRATE_PARAM_COMPRESSION] = "xbzrle"
         try:
             domain.migrateToURI3(pair.destination.private.uri, parameters, flags)
         except libvirt.libvirtError as error:

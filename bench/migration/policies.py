@@ -40,6 +40,8 @@ class Policy(Protocol):
     """Whether QEMU may slow the guest by its own rules (20 %, then 10 % more each time that it finds that it does not converge, up to 99 %)."""
     postcopy: bool
     """Whether post-copy may be begun."""
+    xbzrle: bool
+    """Whether pages that were sent before are sent as differences."""
     look_seconds: float
     """Between two looks."""
     first_downtime_ms: float
@@ -53,6 +55,7 @@ class Plain:
 
     auto_converge: bool = False
     postcopy: bool = False
+    xbzrle: bool = False
     look_seconds: float = 0.5
     first_downtime_ms: float = QEMU_DOWNTIME_MS
 
@@ -77,6 +80,7 @@ class Nova:
     """What their waits are multiplied with."""
     auto_converge: bool = False
     postcopy: bool = False
+    xbzrle: bool = False
     look_seconds: float = 0.5
     _downtime_ms: float = 0.0
     _steps: Sequence[tuple[float, float]] = ()
@@ -110,6 +114,7 @@ class KubeVirt:
     patience: float = 1.0
     auto_converge: bool = False
     postcopy: bool = False
+    xbzrle: bool = False
     look_seconds: float = 0.4
     first_downtime_ms: float = QEMU_DOWNTIME_MS
     _least_mib: float = float("inf")
@@ -129,9 +134,10 @@ class KubeVirt:
 @dataclass
 class Proxmox:
     """migrate_downtime (100 ms) is doubled, without an end, whenever it was seen six times that more remained than at the look before (a new round had begun).
-    It looks each second, and ten times a second once less remains than is sent between two looks. auto-converge is on."""
+    It looks each second, and ten times a second once less remains than is sent between two looks. auto-converge and XBZRLE are on."""
 
     auto_converge: bool = True
+    xbzrle: bool = True
     postcopy: bool = False
     look_seconds: float = 1.0
     first_downtime_ms: float = 100.0

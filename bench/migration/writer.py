@@ -1,7 +1,7 @@
 """A guest of 512 bytes that writes to its memory at a fixed pace and beats a thousand times a second: what a move costs is seen in both.
 
-One vCPU does nothing else than: increment the first word of a page, count, spin `DELAY` times, next page of the working set, over and over. So what it writes follows
-how much CPU it gets, as a program's would. A share of each page (`noise`, half) does not compress, the rest is zero.
+One vCPU does nothing else than: change every word of the noise of a page, count, spin `DELAY` times, next page of the working set, over and over. So what it writes
+follows how much CPU it gets, as a program's would. The noise is a share of each page (half) that does not compress; the rest is zero.
 
 The timer ticks 1000 times a second of the guest's clock, and with each tick the guest says one byte on its serial port: 0x80 | the tick's number; with every 64th
 also the number of pages written so far ('<' and eight nibbles as 0x40 | nibble). A guest's own clock stands still while the guest does, so that no program in it can
@@ -27,6 +27,7 @@ Its source (GNU as, linked at 0x7c00):
         mov $0x600, %di
         mov $0x20, %cx
         rep stosw
+        movl $1, ITER
         movl $0x1000, DELAY
         lgdt gdtr
         mov %cr0, %eax
@@ -70,7 +71,14 @@ Its source (GNU as, linked at 0x7c00):
         sti
     again:
         mov $BASE, %esi
-    3:  incl %fs:(%esi)
+    3:  mov ITER, %eax
+        imul $0x9e3779b1, %eax, %eax
+        mov words, %edx
+        mov %esi, %edi
+    9:  add %eax, %fs:(%edi)
+        add $4, %edi
+        dec %edx
+        jnz 9b
         incl ITER
         mov DELAY, %ecx
     4:  dec %ecx
@@ -147,12 +155,13 @@ _WORDS_AT = 0x1F6
 _MASK = (1 << 32) - 1
 
 _CODE = bytes.fromhex(
-    "fafc31c08ed88ec08ed0bc007cbf0006b92000f3ab66c7061806001000000f01163a7d0f20c00c010f22c0bb08008ee324fe0f22c031db8ee3668b0e"
-    "fa7d66be0000000166b891f44525668b16f67d6689c366c1e30d6631d86689c366c1eb116631d86689c366c1e3056631d864676689066683c604664a"
-    "75d56681c6ff0f00006681e600f0ffff67e2bf6689362006c7062000d27cc70622000000b034e643b0a9e640b004e640fb66be00000001646766ff06"
-    "66ff061006668b0e1806664975fc6681c600100000663b36200672dfebd76650515266ff061406a014060c80baf803eef60614063f7517b03ceeb908"
-    "0066a1100666c1c00450240f0440ee58e2f3bafd03eca8017427baf803eca840740e240f66c1261c060408061c06eb1166a11c0666a3180666c7061c"
-    "0600000000b020e6205a596658cf0f00407d00000000000000000000ffff00000092cf"
+    "fafc31c08ed88ec08ed0bc007cbf0006b92000f3ab66c70610060100000066c7061806001000000f01165e7d0f20c00c010f22c0bb08008ee324fe0f"
+    "22c031db8ee3668b0efa7d66be0000000166b891f44525668b16f67d6689c366c1e30d6631d86689c366c1eb116631d86689c366c1e3056631d86467"
+    "6689066683c604664a75d56681c6ff0f00006681e600f0ffff67e2bf6689362006c7062000f67cc70622000000b034e643b0a9e640b004e640fb66be"
+    "0000000166a110066669c0b179379e668b16f67d6689f764676601076683c704664a75f366ff061006668b0e1806664975fc6681c600100000663b36"
+    "200672c4ebbc6650515266ff061406a014060c80baf803eef60614063f7517b03ceeb9080066a1100666c1c00450240f0440ee58e2f3bafd03eca801"
+    "7427baf803eca840740e240f66c1261c060408061c06eb1166a11c0666a3180666c7061c0600000000b020e6205a596658cf0f00647d000000000000"
+    "00000000ffff00000092cf"
 )
 
 
