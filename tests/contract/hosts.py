@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TypeVar
@@ -15,6 +15,7 @@ from houyi.host.libvirt.facts import LibvirtFacts
 from houyi.host.port import MachineEvent, Ports
 from houyi.host.real import open_ports
 from houyi.host.sim import SimHost, SimStorage, sim_facts
+from houyi.model.cpu import CpuBaseline, GuestCpu
 from houyi.model.errors import HouyiError
 from houyi.model.host import Accelerator, HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, ProjectId, VmId
@@ -176,6 +177,7 @@ class SimulatedHost(Host):
     def __init__(self) -> None:
         self.clock = TickingClock()
         self.sim = SimHost(self.clock)
+        self.sim.facts = sim_facts(features=("aes", "avx", "sse2", "ssse3"))
         self.sim.share(SHARED, SimStorage("00000000-0000-4000-8000-0000000000ee"))
         self.ports = self.sim.ports()
 
@@ -210,7 +212,11 @@ class BareProbe:
         self._facts = facts
 
     async def facts(self) -> HostFacts:
-        return sim_facts()
+        told = await self._facts.capabilities(Accelerator.QEMU)
+        return replace(sim_facts(), guest_cpu=told.guest_cpu, cpu_features=told.cpu_features)
+
+    async def baseline(self, cpus: Sequence[GuestCpu]) -> CpuBaseline:
+        return await self._facts.baseline(Accelerator.QEMU, cpus)
 
     async def load(self) -> HostLoad:
         running = await self._facts.running() if self._facts.connected else 0

@@ -16,6 +16,7 @@ from lxml import etree
 from houyi.host.domxml import CONFIGURATORS, domain_element, domain_xml
 from houyi.host.domxml.context import DomainContext, VmPaths
 from houyi.host.domxml.metadata import Mark, metadata_xml, read_mark
+from houyi.model.cpu import GuestCpu
 from houyi.model.errors import Invalid
 from houyi.model.host import Accelerator, NumaNode
 from houyi.model.ids import ImageId, NetworkId, ProjectId, VmId
@@ -57,6 +58,10 @@ NUMA = tuple(NumaNode(number=n, cpus=(2 * n, 2 * n + 1, 2 * n + 4, 2 * n + 5), m
 """Two nodes of two cores with two threads each, numbered as Intel machines do."""
 
 
+POOL = GuestCpu(model="EPYC", vendor="AMD", required=("pku", "x2apic"), disabled=("avx2", "vme"))
+"""What the hosts of a pool have in common."""
+
+
 def with_spec(**changed: object) -> DomainContext:
     return replace(BASE, vm=replace(VM, spec=replace(VM.spec, **changed)))  # type: ignore[arg-type]
 
@@ -65,6 +70,11 @@ CASES = {
     "tcg": BASE,
     "kvm": replace(BASE, accelerator=Accelerator.KVM),
     "kvm-named-cpu": replace(with_spec(cpu_model="Skylake-Server"), accelerator=Accelerator.KVM),
+    "pool": replace(BASE, vm=replace(VM, cpu=POOL)),
+    "pool-and-a-feature": replace(BASE, accelerator=Accelerator.KVM, vm=replace(with_spec(cpu_features=("avx2", "pku")).vm, cpu=POOL)),
+    "pool-but-named-cpu": replace(BASE, vm=replace(with_spec(cpu_model="Nehalem").vm, cpu=POOL)),
+    "kvm-and-a-feature": replace(with_spec(cpu_features=("avx2",)), accelerator=Accelerator.KVM),
+    "tcg-and-a-feature": with_spec(cpu_features=("avx2",)),
     "uefi": with_spec(firmware=Firmware.UEFI),
     "no-video": with_spec(video=False),
     "raw-base": replace(BASE, paths=replace(PATHS, base=VM_FOLDER / "base.raw", base_format=DiskFormat.RAW)),

@@ -97,6 +97,9 @@ def apart(baseline: CpuBaseline, vms: Sequence[Vm]) -> tuple[Apart, ...]:
             continue
         has, common = set(vm.observed.cpu_features), set(baseline.features)
         if has != common:
-            more, less = tuple(sorted(has - common)), tuple(sorted(common - has))
+            more = tuple(sorted(has - common))
+            less = () if vm.desired.spec.cpu_model else tuple(sorted(common - has))  # who has named a model wants no other
+            if not more and not less:
+                continue
             found.append(Apart(vm_id=vm.desired.id, vm_name=vm.desired.name, host_id=vm.host_id, more=more, less=less))
     return tuple(found)

@@ -8,6 +8,7 @@ import pytest
 
 from houyi.host.probe.machine import MachineFiles, disk_gib, read_cpus
 from houyi.host.probe.probe import RealProbe
+from houyi.model.cpu import CpuBaseline, GuestCpu
 from houyi.model.errors import Unavailable
 from houyi.model.host import Accelerator, AcceleratorProbe, NumaNode
 
@@ -75,6 +76,9 @@ def test_a_disk_is_measured(tmp_path: Path) -> None:
     assert 0 <= free <= size
 
 
+WESTMERE = GuestCpu(model="Westmere")
+
+
 @dataclass(frozen=True)
 class Said:
     libvirt_version: str = "11.3.0"
@@ -82,6 +86,7 @@ class Said:
     machine_types: Sequence[str] = ("pc-q35-10.0", "q35")
     firmwares: Sequence[str] = ("bios", "uefi")
     cpu_features: Sequence[str] = ("aes",)
+    guest_cpu: GuestCpu | None = WESTMERE
     cpu_models: Sequence[str] = ("Westmere",)
 
 
@@ -104,6 +109,10 @@ class Hypervisor:
             raise Unavailable("libvirt_away", "it does not answer: start it")
         return 3
 
+    async def baseline(self, accelerator: Accelerator, of: Sequence[GuestCpu]) -> CpuBaseline:
+        self.asked.append(accelerator)
+        return CpuBaseline(cpu=of[0], features=())
+
 
 ACCELERATOR = AcceleratorProbe(accelerator=Accelerator.QEMU, verdict="emulated", reason="it interprets instructions one by one")
 
@@ -115,6 +124,7 @@ async def test_facts_are_whole(files: MachineFiles, tmp_path: Path) -> None:
     assert (facts.boot_id, facts.memory_mib, facts.numa_nodes, facts.cpu_model) == ("0b2f-boot", 64235, 2, "Intel(R) Xeon(R) CPU E5-2682 v4 @ 2.50GHz")
     assert (facts.qemu_version, facts.libvirt_version, facts.firmwares) == ("10.0.2", "11.3.0", ("bios", "uefi"))
     assert facts.accelerator == ACCELERATOR
+    assert facts.guest_cpu == WESTMERE
     assert facts.hostname
     assert facts.agent_version
 

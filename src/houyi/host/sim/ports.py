@@ -322,4 +322,4 @@ class SimProbe:
         if len({cpu.vendor for cpu in cpus}) > 1:
             raise Failed("libvirt_failed", "operation failed: CPU vendors do not match")
         common = tuple(sorted(set.intersection(*(set(cpu.required) for cpu in cpus)).intersection(self._sim.facts.cpu_features)))
-        return CpuBaseline(cpu=replace(cpus[0], required=common), features=common)
+        return CpuBaseline(cpu=replace(cpus[0], required=common, disabled=()), features=common)
