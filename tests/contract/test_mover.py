@@ -8,7 +8,7 @@ from contract.pairs import WRITER, WRITER_CONTENT, Machines
 from houyi.model.errors import Conflict, Failed, HouyiError
 from houyi.model.ids import VmId
 from houyi.model.migration import Figures, Knobs, Presence, Terms
-from houyi.model.vm import DesiredVm, VmState
+from houyi.model.vm import DesiredVm, Firmware, VmState
 
 TERMS = Terms(throttles=False)
 SLOW = Terms(throttles=False, bandwidth_mib_s_max=4.0)
@@ -54,6 +54,36 @@ async def test_a_paused_guest_moves_and_stays_paused(machines: Machines) -> None
     await machines.destination.ports.mover.go(vm.id, run=False)
     assert await presence(machines, vm) == (Presence.NONE, Presence.LIVE)
     assert await state(machines, vm) == (2, VmState.PAUSED)
+
+
+async def test_a_paused_guest_whose_move_is_stopped_has_not_run(machines: Machines) -> None:
+    vm = await machines.writer()
+    await machines.source.ports.machine.suspend(vm.id)
+    moved, landing = await machines.landing(vm, WRITER, WRITER_CONTENT)
+    mover = machines.source.ports.mover
+    async with machines.way(moved, landing, SLOW) as way:
+        sending = asyncio.create_task(mover.send(moved, landing, way.path, SLOW))
+        await machines.source.until(lambda: mover.figures(vm.id), lambda found: found is not None and found.memory_sent_mib > 0)
+        assert await presence(machines, vm) == (Presence.SENDING, Presence.INCOMING)
+        await mover.abort(vm.id)
+        with pytest.raises(Failed) as stopped:
+            await sending
+        assert stopped.value.code == "migration_cancelled"
+    await machines.source.until(lambda: presence(machines, vm), lambda both: both == (Presence.LIVE, Presence.NONE))
+    assert (await machines.source.ports.machine.observe())[vm.id].state is VmState.PAUSED
+
+
+async def test_a_guest_with_uefi_and_a_display_moves(machines: Machines) -> None:
+    """Its NVRAM is a file of its own at either end, and its screen and serial line are where the destination has them."""
+    vm = await machines.guest(firmware=Firmware.UEFI, video=True)
+    moved, landing = await machines.landing(vm)
+    async with machines.way(moved, landing, TERMS) as way:
+        await machines.source.ports.mover.send(moved, landing, way.path, TERMS)
+    await machines.destination.ports.mover.go(vm.id, run=True)
+    assert await presence(machines, vm) == (Presence.NONE, Presence.LIVE)
+    for open_ in (machines.destination.ports.consoles.vnc, machines.destination.ports.consoles.serial):
+        channel = await open_(vm.id)
+        await channel.close()
 
 
 async def test_a_move_is_seen_turned_and_stopped(machines: Machines) -> None:

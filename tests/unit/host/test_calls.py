@@ -273,6 +273,38 @@ def test_must_not_come(name: str) -> None:
     assert objection(OBJECTIONABLE[name], DOMAIN) != ""
 
 
+UEFI = (GOLDEN / "uefi.xml").read_text()
+NVRAM = UEFI[UEFI.index("<nvram>") + 7 : UEFI.index("</nvram>")]
+FOUND = '<loader readonly="yes" type="pflash" format="raw">/usr/share/OVMF/OVMF_CODE_4M.fd</loader>'
+VARIABLES = f'<nvram template="/usr/share/OVMF/OVMF_VARS_4M.fd" format="raw">{NVRAM}</nvram>'
+
+
+@pytest.mark.parametrize(
+    ("firmware", "comes"),
+    [
+        (FOUND + VARIABLES, True),
+        (f"{FOUND}<nvram>{NVRAM}</nvram>", True),
+        (FOUND.replace("/OVMF/OVMF_CODE_4M.fd", "/edk2/x64/OVMF_CODE.4m.fd") + VARIABLES, True),
+        (FOUND.replace("/usr/share/OVMF/", "/var/lib/houyi/images/") + VARIABLES, False),
+        (FOUND.replace("OVMF_CODE", "../../../etc/x") + VARIABLES, False),
+        (FOUND.replace('readonly="yes" ', "") + VARIABLES, False),
+        (FOUND + VARIABLES.replace("/usr/share/OVMF/OVMF_VARS_4M.fd", "/etc/shadow"), False),
+        (FOUND + VARIABLES.replace(NVRAM, "/usr/share/OVMF/OVMF_VARS_4M.fd"), False),
+        (FOUND + VARIABLES.replace(NVRAM, NVRAM.replace("nvram.fd", "disk.qcow2")), False),
+        (FOUND + VARIABLES.replace("</nvram>", f'<source file="{NVRAM}"/></nvram>'), False),
+        (FOUND + VARIABLES + "<kernel>/usr/share/OVMF/OVMF_CODE_4M.fd</kernel>", False),
+    ],
+)
+def test_firmware_is_the_distribution_s_and_nvram_the_guest_s_own(firmware: str, comes: bool) -> None:
+    offered = UEFI.replace(f"<nvram>{NVRAM}</nvram>", firmware)
+    assert (objection(offered, UEFI) == "") is comes
+
+
+def test_a_guest_that_was_promised_without_uefi_does_not_bring_it() -> None:
+    assert objection(changed("</os>", f"{FOUND}</os>"), DOMAIN) != ""
+    assert objection(changed("</os>", f"{VARIABLES}</os>"), DOMAIN) != ""
+
+
 @pytest.mark.parametrize(
     ("display", "comes"),
     [

@@ -26,6 +26,10 @@ _NOISE = frozenset({"index", "portid"})
 """Attributes that libvirt writes into the sources of a live domain."""
 _EMULATOR = re.compile(r"/usr/(bin/qemu-system-[a-z0-9_]+|libexec/qemu-kvm)")
 """Where distributions have QEMU; libvirt writes in what it found at the source."""
+_FIRMWARE = re.compile(r"/usr/share/(OVMF|ovmf|qemu|qemu-efi|edk2(-ovmf)?(/(x64|ovmf))?)/[A-Za-z0-9][A-Za-z0-9_.-]*\.(fd|bin|qcow2)")
+"""Where distributions have UEFI's code and its empty variables, which libvirt found at the source; it copies the latter to where the guest reads them."""
+_KNOWN = {("emulator", ""): _EMULATOR, ("loader", ""): _FIRMWARE, ("nvram", "template"): _FIRMWARE}
+"""(Element, attribute or '' for its text): files of the distribution that belong there."""
 _KIB = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "k": 1, "MiB": 1024, "M": 1024, "GiB": 1 << 20, "G": 1 << 20}
 
 
@@ -38,7 +42,7 @@ def objection(offered: str, promised: str) -> str:
     except ET.ParseError as error:
         return f"it is not XML: {error}"
     ours = ET.fromstring(promised)  # noqa: S314 - our own
-    return _identity(theirs, ours) or _excess(theirs, ours)
+    return _identity(theirs, ours) or _firmware(theirs, ours) or _excess(theirs, ours)
 
 
 def _identity(theirs: ET.Element, ours: ET.Element) -> str:
@@ -52,6 +56,20 @@ def _identity(theirs: ET.Element, ours: ET.Element) -> str:
     mark, wanted = read_mark(theirs), read_mark(ours)
     if mark is None or wanted is None or (mark.vm_id, mark.epoch) != (wanted.vm_id, wanted.epoch):
         return "it does not have the mark that was given to it"
+    return ""
+
+
+def _firmware(theirs: ET.Element, ours: ET.Element) -> str:
+    """A guest writes to its NVRAM, and to firmware that is not read-only: neither may be any other file, not even one of its own."""
+    nvram = ours.findtext("os/nvram")
+    for loader in theirs.iterfind("os/loader"):
+        path = (loader.text or "").strip()
+        if nvram is None or loader.get("readonly") != "yes" or not _FIRMWARE.fullmatch(path):
+            return f"its firmware is {path}"
+    for one in theirs.iterfind("os/nvram"):
+        template = one.get("template")
+        if nvram is None or (one.text or "").strip() != nvram or len(one) or not (template is None or _FIRMWARE.fullmatch(template)):
+            return f"its NVRAM is {(one.text or '').strip()}, made of {template}"
     return ""
 
 
@@ -81,10 +99,11 @@ def _memory(domain: ET.Element) -> float | None:
 
 
 def _paths(domain: ET.Element) -> Iterator[str]:
-    """Everything that may be a file of the host."""
+    """Everything that may be a file of the host, but for programs and firmware at their places."""
     for one in domain.iter():
-        for value in ((one.text or "").strip(), *one.attrib.values()):
-            if value.startswith(("/", "fd:", "file:")) and not (one.tag == "emulator" and _EMULATOR.fullmatch(value)):
+        for name, value in (("", (one.text or "").strip()), *one.attrib.items()):
+            known = _KNOWN.get((one.tag, name))
+            if value.startswith(("/", "fd:", "file:")) and not (known and known.fullmatch(value)):
                 yield value
 
 
