@@ -60,8 +60,8 @@ def _span(seconds: float) -> str:
 
 
 def _result(of: Row | None) -> str:
-    """'12.3s, 45ms still': whole time and downtime, of a forecast or an outcome."""
-    return f"{_span(dig(of, 'total_seconds', 0.0))}, {dig(of, 'downtime_ms', 0.0):.0f}ms still" if of else "-"
+    """'12.3s, 61ms still': the whole time, and for how long the guest stood still from its stop until it went on, of a forecast or an outcome."""
+    return f"{_span(dig(of, 'total_seconds', 0.0))}, {dig(of, 'gap_ms', 0.0) or dig(of, 'downtime_ms', 0.0):.0f}ms still" if of else "-"
 
 
 def columns(now: float) -> Sequence[Column]:

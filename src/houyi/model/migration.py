@@ -285,6 +285,7 @@ class Forecast:
     mode: MoveMode
     total_seconds: float
     downtime_ms: float
+    """For how long the guest will stand still, with our hand-over: what an outcome's `gap_ms` is."""
     sent_mib: float
     why: str
     """One sentence: why this mode, and what it rests on."""
