@@ -18,6 +18,8 @@ _ENDED = frozenset(state.value for state in ENDED)
 _LOOK_SECONDS = 2.0
 """How long one look waits for the end at the server: the bar moves at least this often."""
 _GUEST_SECONDS = 0.5
+AWAY_SECONDS = 60.0
+"""A server that is upgraded or falls over is back within this."""
 
 
 class Shown(Protocol):
@@ -89,12 +91,28 @@ def follow(api: "Transport", operation: dict[str, Any], waiting: Waiting, title:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise Unavailable("wait_timeout", f"{title} is not done after {waiting.timeout:.0f} s but goes on: `houyi operation wait {number}`")
-                operation = api.request("GET", f"/v1/operations/{number}", params={"wait": round(min(_LOOK_SECONDS, left), 2)})
+                operation = _next(api, operation, min(_LOOK_SECONDS, left), bar)
             bar.update(1.0, "")
     except KeyboardInterrupt:
         note(f"{title} goes on: `houyi operation wait {number}` to stay with it, `houyi operation cancel {number}` to stop it where that is possible")
         raise
     return _ended(operation, title)
+
+
+def _next(api: "Transport", operation: dict[str, Any], seconds: float, bar: Shown) -> dict[str, Any]:
+    """How far it is now. A server that is started again meanwhile takes the operation up where it was: it is waited for, and so are we.
+
+    :raise Unavailable: it does not answer for AWAY_SECONDS.
+    """
+    end = time.monotonic() + AWAY_SECONDS
+    while True:
+        try:
+            return dict(api.request("GET", f"/v1/operations/{operation['id']}", params={"wait": round(seconds, 2)}))
+        except Unavailable:
+            if time.monotonic() >= end:
+                raise
+            bar.update(float(operation.get("progress") or 0.0), "the server does not answer: trying again")
+            time.sleep(_GUEST_SECONDS)
 
 
 def _stage(operation: dict[str, Any]) -> str:

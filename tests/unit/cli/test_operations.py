@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from houyi.sdk.core import PAUSES
 from unit.cli.conftest import Houyi
 from unit.cli.fake_api import DONE, EVENT, OPERATION, TOKEN, VM, FakeApi, numbered
 
@@ -37,6 +38,14 @@ def test_stages_are_lines_where_nobody_watches(houyi: Houyi, api: FakeApi) -> No
 def test_what_it_waits_for_is_said(houyi: Houyi, api: FakeApi) -> None:
     api.answer("GET", OP, (200, running("", 0.0, blocked_on="a host with room")), (200, DONE))
     assert "waits for a host with room" in houyi("vm", "start", "hello").err
+
+
+def test_it_stays_with_an_operation_while_the_server_is_started_again(houyi: Houyi, api: FakeApi) -> None:
+    away = (503, {"type": "about:blank", "title": "t", "status": 503, "code": "store_unreachable", "detail": "the store does not answer", "request_id": "r"})
+    api.answer("GET", OP, (200, running("0 of 2 moved, 2 under way", 0.0)), *[away] * (len(PAUSES) + 2), (200, DONE))
+    ran = houyi("host", "drain", "node1")
+    assert ran.code == 0, ran.err
+    assert "drain node1: the server does not answer: trying again" in ran.err
 
 
 def test_a_failed_operation(houyi: Houyi, api: FakeApi) -> None:
