@@ -23,6 +23,10 @@ GO_SECONDS = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Before each try to tell GO. After the last one it is left to the server, which learns of it from both ends."""
 
 
+SEVER_SECONDS = (0.0, 1.0, 3.0, 10.0)
+"""Before each time that streams to a lost host are ended: QEMU may just have been opening one."""
+
+
 class Attempt:
     """Begins at once. `ended(self)` is called when nothing of it is under way any more: with a `problem`, or given up for good."""
 
@@ -52,11 +56,12 @@ class Attempt:
                 await self._lines.measure(move.id, move.peer, self._landing)
             with self._lines.sending():
                 async with self._door.way(move.id, move.peer, self._landing) as way:
-                    beside = [asyncio.create_task(self._steer(), name=f"steer-{move.id}"), asyncio.create_task(self._go_when(way), name=f"go-{move.id}")]
+                    acts = {"go": self._go_when(way), "steer": self._steer(), "sever": self._sever_when(way)}
+                    beside = [asyncio.create_task(act, name=f"{name}-{move.id}") for name, act in acts.items()]
                     act = self._ports.mover.recover if self._again else self._ports.mover.send
                     self.figures = _last_words(await act(move.vm, self._landing, way.path, move.terms), self.figures)
                     way.arrived.set()  # given up: whatever was seen of the calls
-                    await asyncio.gather(beside[1], return_exceptions=True)
+                    await asyncio.gather(beside[0], return_exceptions=True)
         except HouyiError as error:
             told = way.problem if way is not None and way.problem is not None else error
             self.problem = self._gave_up_because or told.problem
@@ -84,6 +89,16 @@ class Attempt:
             else:
                 self.gap_ms = (self._clock.monotonic() - since) * 1000
                 return
+
+    async def _sever_when(self, way: Way) -> None:
+        """What QEMU has on the line to a host that cannot be reached holds up the guest until the kernel gives up, which takes a quarter of an hour."""
+        await way.lost.wait()
+        for delay in SEVER_SECONDS:
+            await self._clock.sleep(delay)
+            try:
+                await self._ports.mover.sever(self._landing.address)
+            except HouyiError as error:
+                log.warning("not_severed", code=error.code, detail=error.detail)
 
     async def _steer(self) -> None:
         memory: Steered | None = None

@@ -49,6 +49,8 @@ class Way:
     """Of the UNIX socket, mode 0600, that stands for the destination's libvirt (`Mover.send`)."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when our libvirt has been told that the guest is whole at the destination: it will not resume its copy any more, so GO may be sent."""
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the destination cannot be reached any more."""
     problem: HouyiError | None = None
     """Why the destination's door did not let us in, the last time; libvirt only says that its connection was closed."""
 

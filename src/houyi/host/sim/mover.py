@@ -76,6 +76,10 @@ class SimMover:
         job = self._jobs.get(vm_id)
         return job if job is not None and not job.ended.done() else None
 
+    async def sever(self, address: str) -> None:
+        """A simulated guest is never held up by the line."""
+        self._sim.enter("sever", address, libvirt=False)
+
     async def go(self, vm_id: VmId, *, run: bool) -> None:
         self._sim.enter("go", vm_id)
         domain = self._sim.running(vm_id)
