@@ -96,7 +96,7 @@ class Attempt:
         for delay in SEVER_SECONDS:
             await self._clock.sleep(delay)
             try:
-                await self._ports.mover.sever(self._landing.address)
+                await self._ports.passages.sever(self._landing.address)
             except HouyiError as error:
                 log.warning("not_severed", code=error.code, detail=error.detail)
 

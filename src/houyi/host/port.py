@@ -225,10 +225,6 @@ class Mover(Protocol):
         """Stop what is under way from here, if it can still be stopped (a post-copy cannot). None: nothing. `send` then ends by itself."""
         ...
 
-    async def sever(self, address: str) -> None:
-        """Source: end all that QEMU has on the line to a host that cannot be reached, so that moves to it fail at once. :raise Failed:"""
-        ...
-
     async def go(self, vm_id: VmId, *, run: bool) -> None:
         """Destination: what has arrived is this machine's now, and executes if `run` (else it stays paused, as its user has it). LIVE already: nothing.
 
@@ -324,6 +320,10 @@ class Passages(Protocol):
         ...
 
     def witness(self) -> CallsWitness: ...
+
+    async def sever(self, address: str) -> None:
+        """Source: end all that QEMU has on the line to a host that cannot be reached, so that moves to it fail at once. :raise Failed:"""
+        ...
 
 
 class Probe(Protocol):

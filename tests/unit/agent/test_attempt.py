@@ -12,7 +12,8 @@ from houyi.agent.attempt import Attempt
 from houyi.agent.door import Way
 from houyi.agent.lines import Lines
 from houyi.host.sim import SimHost
-from houyi.model.errors import Unavailable
+from houyi.host.sim.mover import SimPassages
+from houyi.model.errors import Failed, Unavailable
 from houyi.model.ids import HostId, MigrationId, VmId
 from houyi.model.migration import DesiredMove, End, Figures, Knobs, Landing, MigrationKind, MoveMode, Order, Terms
 from made import a_vm, an_image
@@ -103,3 +104,50 @@ async def test_without_last_words_what_was_seen_last_counts() -> None:
 async def test_qemu_is_told_its_limits_at_the_first_look() -> None:
     _, mover = await ended([LOOK, LOOK], Figures(), Terms(slowed_percent=50, bandwidth_mib_s_max=9.0))
     assert [(knobs.throttle_percent, knobs.bandwidth_mib_s) for knobs in mover.turned] == [(50, 9.0)]
+
+
+class LostDoor(OpenDoor):
+    """Behind it nobody can be reached any more."""
+
+    @asynccontextmanager
+    async def way(self, *_: Any) -> AsyncIterator[Way]:
+        way = Way(Path("/nowhere"))
+        way.lost.set()
+        yield way
+
+
+class Severing(SimPassages):
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = asyncio.Event()
+
+    async def sever(self, address: str) -> None:
+        await super().sever(address)
+        self.done.set()
+
+
+class HeldMover(ToldMover):
+    """QEMU waits for a line that is dead, until it is ended."""
+
+    def __init__(self, passages: Severing) -> None:
+        super().__init__([], Figures())
+        self.passages = passages
+
+    async def send(self, *_: Any) -> Figures:
+        await self.passages.done.wait()
+        raise Failed("migration_failed", "Software caused connection abort")
+
+
+async def test_what_waits_for_a_host_that_is_gone_is_ended() -> None:
+    clock, passages = QuickClock(), Severing()
+    move = DesiredMove(
+        id=MigrationId("m"), vm=a_vm(an_image()), end=End.SOURCE, order=Order.MOVE, kind=MigrationKind.LIVE, peer=HostId("b"), terms=Terms(), landing=LANDING
+    )
+    ports = replace(SimHost(clock).ports(), mover=HeldMover(passages), passages=passages)  # type: ignore[arg-type]
+    door: Any = LostDoor()
+    attempt = Attempt(move, LANDING, ports, door, Lines(door, clock), clock, again=False, ended=lambda _: None)
+    async with asyncio.timeout(5):
+        await attempt.task
+    assert attempt.problem is not None
+    assert attempt.problem.code == "migration_failed"
+    assert set(passages.severed) == {LANDING.address}

@@ -15,7 +15,6 @@ from typing import Any
 import libvirt
 import libvirt_qemu
 
-from houyi.host import shell
 from houyi.host.disk.files import Files, Owner, appearing
 from houyi.host.domxml import domain_element
 from houyi.host.domxml.context import NAMESPACE, DomainContext
@@ -34,9 +33,6 @@ from houyi.model.vm import DesiredVm
 
 DISK = "vda"
 _POLL_SECONDS = 0.2
-QEMU_PORTS = range(49152, 49216)
-"""Where libvirt has an arriving QEMU listen, for memory and for disks (qemu.conf: migration_port_min and _max)."""
-SEVER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +115,6 @@ class LibvirtMover:
                 domain.abortJob()
 
         await self._connection.call(act)
-
-    async def sever(self, address: str) -> None:
-        low, high = str(QEMU_PORTS.start), str(QEMU_PORTS.stop - 1)
-        await shell.run(["ss", "-K", "-n", "-t", "dst", address, "and", "dport", ">=", low, "and", "dport", "<=", high], timeout=SEVER_SECONDS)
 
     async def go(self, vm_id: VmId, *, run: bool) -> None:
         await self._connection.call(lambda connection: _go(connection, vm_id, run=run))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from houyi.host import shell
 from houyi.host.domxml.context import domain_name
 from houyi.host.libvirt.calls.passage import Passage, Promise
 from houyi.host.libvirt.calls.witness import Witness
@@ -16,6 +17,9 @@ from houyi.model.ids import VmId
 from houyi.model.migration import Landing, Terms
 
 READ_BYTES = 1 << 16
+QEMU_PORTS = range(49152, 49216)
+"""Where libvirt has an arriving QEMU listen, for memory and for disks (qemu.conf: migration_port_min and _max)."""
+SEVER_SECONDS = 10.0
 SOCKETS = (Path("/run/libvirt/libvirt-sock"), Path("/run/libvirt/virtqemud-sock"))
 """Where libvirtd listens, or the QEMU driver's own daemon where libvirt is split into several."""
 
@@ -61,6 +65,10 @@ class LibvirtPassages:
                 await writer.wait_closed()
 
         return Channel(read=read, write=write, close=close)
+
+    async def sever(self, address: str) -> None:
+        low, high = str(QEMU_PORTS.start), str(QEMU_PORTS.stop - 1)
+        await shell.run(["ss", "-K", "-n", "-t", "dst", address, "and", "dport", ">=", low, "and", "dport", "<=", high], timeout=SEVER_SECONDS)
 
     def witness(self) -> Witness:
         return Witness()

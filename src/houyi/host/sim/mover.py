@@ -76,10 +76,6 @@ class SimMover:
         job = self._jobs.get(vm_id)
         return job if job is not None and not job.ended.done() else None
 
-    async def sever(self, address: str) -> None:
-        """A simulated guest is never held up by the line."""
-        self._sim.enter("sever", address, libvirt=False)
-
     async def go(self, vm_id: VmId, *, run: bool) -> None:
         self._sim.enter("go", vm_id)
         domain = self._sim.running(vm_id)
@@ -111,11 +107,19 @@ def _presence(domain: SimDomain | None) -> Presence:
 class SimPassages:
     """A simulated libvirt has no socket to lead to: simulated doors connect two of them by `SimNet`."""
 
+    def __init__(self) -> None:
+        self.severed: list[str] = []
+        """Hosts to which streams were ended: for assertions."""
+
     async def open(self, vm_id: VmId, landing: Landing, terms: Terms) -> Channel:
         raise Unavailable("libvirt_away", "a simulated machine has no libvirt that could be called")
 
     def witness(self) -> CallsWitness:
         return _Blind()
+
+    async def sever(self, address: str) -> None:
+        """A simulated guest is never held up by the line."""
+        self.severed.append(address)
 
 
 class _Blind:
