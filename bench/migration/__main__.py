@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests"), str(ROOT / "bench")]
 
 
 def main() -> None:
-    from migration.measure import LIMIT_SECONDS, OURS, PATIENCE, RATES_MIB_S, run
+    from migration.measure import LIMIT_SECONDS, OURS, PATIENCE, RATES_MIB_S, Plan, run
     from migration.policies import others
     from migration.records import read
     from migration.report import write
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=PATIENCE, help="what the others' waits are multiplied with")
     parser.add_argument("--noise", type=float, default=0.5, help="share of the guest's memory that does not compress")
     parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, help="seconds after which a move of another's policy has failed")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="after which no further move is begun")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "houyi-bench-migration.jsonl")
     parser.add_argument("--report", type=Path, help="of an earlier run")
@@ -45,15 +46,18 @@ def main() -> None:
         asked.out.unlink(missing_ok=True)
         asyncio.run(
             run(
-                rounds=asked.rounds,
-                ours=asked.ours,
-                rates=rates,
-                names=names,
-                seed=asked.seed,
-                patience=asked.patience,
-                noise=asked.noise,
-                limit=asked.limit,
-                out=asked.out,
+                Plan(
+                    rounds=asked.rounds,
+                    ours=asked.ours,
+                    rates=rates,
+                    names=names,
+                    seed=asked.seed,
+                    patience=asked.patience,
+                    noise=asked.noise,
+                    limit=asked.limit,
+                    seconds=asked.seconds,
+                    out=asked.out,
+                )
             )
         )
     write(read(asked.report or asked.out), asked.plots)

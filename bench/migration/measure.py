@@ -24,8 +24,8 @@ RATES_MIB_S = (16, 48, 80, 160)
 """The first is calm, the second just converges, the third and fourth do not at the cap."""
 LIMIT_SECONDS = 20.0
 """After it a move of another's policy is ended by the benchmark, and has failed."""
-PATIENCE = 0.15
-BEFORE_SECONDS, AFTER_SECONDS = 1.0, 1.0
+PATIENCE = 0.1
+SETTLE_SECONDS, BEFORE_SECONDS, AFTER_SECONDS = 0.4, 0.9, 0.8
 OURS = {
     "ours": Terms(),
     "ours, post-copy": Terms(postcopy=True),
@@ -50,7 +50,7 @@ class Bench:
     async def one(self, name: str, rate: float, number: int, move: "Callable[[Pair], object]") -> Record:
         here = self.pair.here
         self.listener.send(here, writer.delay(self.delays[rate]))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(SETTLE_SECONDS)
         self.listener.take()
         before = await self.rest(BEFORE_SECONDS)
         began = time.monotonic()
@@ -134,35 +134,53 @@ async def boot(listener: Listener) -> None:
     raise TimeoutError("the guest does not beat")
 
 
-async def run(
-    *, rounds: int, ours: int, rates: Sequence[float], names: Sequence[str], seed: int, patience: float, noise: float, limit: float, out: Path
-) -> None:
-    """:param ours: how many moves of ours to one of the others'."""
-    order = random.Random(seed)
-    memory_gib = (writer.BASE_MIB + WORKING_SET_MIB + 4) / 1024
-    theirs = others(memory_gib, patience)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    rounds: int
+    ours: int
+    """How many moves of ours to one of the others'."""
+    rates: Sequence[float]
+    names: Sequence[str]
+    seed: int
+    patience: float
+    noise: float
+    limit: float
+    seconds: float
+    """After so many no further move is begun."""
+    out: Path
+
+
+async def run(plan: Plan) -> None:
+    order, until = random.Random(plan.seed), time.monotonic() + plan.seconds
     known = Known()
-    async with pair(WORKING_SET_MIB, noise) as found:
+    async with pair(WORKING_SET_MIB, plan.noise) as found:
         listener = Listener()
         try:
             for side in found.sides:
                 listener.watch(side.serial(found.vm))
             await boot(listener)
-            bench = Bench(found, listener, await calibrate(listener, found.here, rates), out, known)
-            for number in range(rounds):
-                for rate in order.sample(list(rates), len(rates)):
-                    listener.send(found.here, writer.delay(bench.delays[rate]))
-                    for name in order.sample(list(names), len(names)):
-                        if name in theirs:
-                            await bench.one(name, rate, number, Theirs(theirs[name](), CAP_MIB_S, limit).move)
-                            continue
-                        mine = Ours(_capped(OURS[name]), VmId(f"{name}-{rate:g}"), known)
-                        await asyncio.sleep(0.5)
-                        await mine.sample(found)
-                        for again in range(ours):
-                            await bench.one(name, rate, number * ours + again, mine.move)
+            bench = Bench(found, listener, await calibrate(listener, found.here, plan.rates), plan.out, known)
+            for number in range(plan.rounds):
+                for rate in order.sample(list(plan.rates), len(plan.rates)):
+                    await _load(bench, plan, rate, number, order.sample(list(plan.names), len(plan.names)), until)
         finally:
             listener.close()
+
+
+async def _load(bench: Bench, plan: Plan, rate: float, number: int, names: Sequence[str], until: float) -> None:
+    """All policies over one load."""
+    theirs = others((writer.BASE_MIB + WORKING_SET_MIB + 4) / 1024, plan.patience)
+    guest = VmId(f"guest-{rate:g}")
+    bench.listener.send(bench.pair.here, writer.delay(bench.delays[rate]))
+    if guest not in bench.known.samples and set(names) & set(OURS):
+        await asyncio.sleep(SETTLE_SECONDS)
+        await Ours(_capped(Terms()), guest, bench.known).sample(bench.pair)
+    for name in names:
+        for again in range(1 if name in theirs else plan.ours):
+            if time.monotonic() > until:
+                return
+            policy = Theirs(theirs[name](), CAP_MIB_S, plan.limit) if name in theirs else Ours(_capped(OURS[name]), guest, bench.known)
+            await bench.one(name, rate, number * plan.ours + again, policy.move)
 
 
 def _capped(terms: Terms) -> Terms:
