@@ -17,6 +17,7 @@ from houyi.base.ids import RandomIds, digest
 from houyi.control.commands.host import join_host, remove_host, update_host_desired
 from houyi.control.commands.image import create_image, delete_image, update_image_desired
 from houyi.control.commands.join_token import create_join_token, delete_join_token
+from houyi.control.commands.migration import MigrationAsk, migrate_vm
 from houyi.control.commands.network import create_network, delete_network
 from houyi.control.commands.operation import cancel_operation
 from houyi.control.commands.project import create_project, delete_project
@@ -30,27 +31,32 @@ from houyi.control.first_start import first_start, renew_admin_token
 from houyi.control.reconcilers.operations import move_operations
 from houyi.control.reconcilers.placement import place_vms
 from houyi.control.ssh_public_key import parse_public_key
-from houyi.model.errors import Conflict, Forbidden, HouyiError, Invalid, NotFound, Stale
+from houyi.control.workflows.migrate_vm import move_vms
+from houyi.model.errors import Conflict, Forbidden, HouyiError, Invalid, NotFound, Problem, Stale
 from houyi.model.image import ImageSpec, ImageState
+from houyi.model.migration import MigrationState
 from houyi.model.network import NetworkKind, NetworkSpec
 from houyi.model.operation import OperationState
 from houyi.model.token import Role
 from houyi.model.vm_type import BUILT_IN_VM_TYPES
+from houyi.store.claims import claimed_on
 from houyi.store.rows.host import set_host_connected
+from houyi.store.rows.vm import put_observed
 from houyi.store.store import Store
 from houyi.store.views.event import list_events
 from houyi.store.views.host import get_host, list_hosts
 from houyi.store.views.image import get_image
 from houyi.store.views.join_token import get_join_token
+from houyi.store.views.migration import get_migration
 from houyi.store.views.network import get_network, list_networks
 from houyi.store.views.operation import get_operation
 from houyi.store.views.page import EVERYTHING
 from houyi.store.views.project import get_project
 from houyi.store.views.ssh_key import get_ssh_key
 from houyi.store.views.token import find_token
-from houyi.store.views.vm import all_vms
+from houyi.store.views.vm import all_vms, get_vm
 from houyi.store.views.vm_type import get_vm_type, list_vm_types
-from made import MINE, OTHER, an_operation
+from made import MINE, OTHER, an_observation, an_operation, put_host
 from stores import NewUrl
 
 NAT = NetworkSpec(kind=NetworkKind.NAT, cidr="10.200.0.0/24")
@@ -349,6 +355,24 @@ async def test_a_lost_host_takes_only_what_was_to_be_deleted_with_it(both: Desk)
     ]
     await move_operations(both.control)
     assert (await both.store.read(lambda c: get_operation(c, deletion.id, None))).state is OperationState.DONE
+
+
+async def test_a_move_that_waited_for_a_lost_host_ends(desk: Desk) -> None:
+    vm, _ = await create_vm(desk.control, desk.me, VmAsk(name="hello", image="tiny", vcpus=1, memory_mib=128))
+    await place_vms(desk.control)
+    placed = await desk.store.read(lambda c: get_vm(c, vm.desired.id, None))
+    await desk.store.apply([put_observed(desk.host_id, MINE, an_observation(placed.desired, accelerator="qemu"))])
+    other = await put_host(desk.store, "h2", at=desk.clock.now())
+    migration, operation = await migrate_vm(desk.control, desk.me, "hello", MigrationAsk())
+    await desk.store.apply([set_host_connected(desk.host_id, False, None)])
+    await delete_vm(desk.control, desk.me, "hello")
+    await remove_host(desk.control, desk.admin, "h1", lost=True)
+    await move_vms(desk.control)
+    assert (await desk.store.read(lambda c: get_migration(c, migration.id, None))).course.state is MigrationState.FAILED
+    assert (await desk.store.read(lambda c: get_operation(c, operation.id, None))).error == Problem(
+        "host_removed", "a host of this move was removed from the platform before it began"
+    )
+    assert await desk.store.read(lambda c: claimed_on(c, other)) == {}
 
 
 async def test_a_host_that_is_heard_of_in_that_moment_is_not_lost(desk: Desk) -> None:

@@ -39,6 +39,13 @@ class TestQueued:
         assert (found.course.state, found.act, found.course.ended_at) == (S.CANCELLED, Act.DROP, NOW)
 
     @pytest.mark.parametrize("host", ["a", "b"])
+    def test_of_which_a_host_was_removed_ends(self, host: str) -> None:
+        found = decide(replace(move(S.QUEUED, orders={}), gone=frozenset({HostId(host)}), source_heard=host != "a", destination_heard=host != "b"), FREE, NOW)
+        assert (found.course.state, found.course.ended_at, found.act) == (S.FAILED, NOW, Act.DROP)
+        assert found.course.error is not None
+        assert found.course.error.code == "host_removed"
+
+    @pytest.mark.parametrize("host", ["a", "b"])
     def test_waits_for_a_slot_of_either_host(self, host):
         found = course(move(S.QUEUED, orders={}), Traffic(hosts={HostId(host): MOVES_PER_HOST}))
         assert found.state is S.QUEUED

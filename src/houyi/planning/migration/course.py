@@ -102,6 +102,9 @@ def _queued(migration: Migration, traffic: Traffic, now: float) -> Decision:
     course = migration.course
     if migration.spec.cancelled:
         return Decision(course=replace(course, state=_S.CANCELLED, ended_at=now, why="cancelled before it began"), act=Act.DROP)
+    if migration.gone:
+        problem = Problem("host_removed", "a host of this move was removed from the platform before it began")
+        return Decision(course=replace(course, state=_S.FAILED, ended_at=now, why=problem.detail, error=problem), act=Act.DROP)
     if why := _waits(migration, traffic):
         return Decision(course=replace(course, why=why))
     orders = {End.SOURCE: Order.STAND_BY, End.DESTINATION: Order.PREPARE}
