@@ -48,6 +48,15 @@ def _check_room(connection: Connection, host_id: HostId, amounts: Amounts, limit
         raise NoCapacity("no_capacity", "the host's room was taken meanwhile", asked=dict(amounts), left=left, short=short)
 
 
+def _check_pool(connection: Connection, vm_id: str, host_id: HostId) -> None:
+    """A VM that was made for a pool is on hosts of that pool only."""
+    wanted = connection.execute(select(tables.pool_vm.c.pool_id).where(tables.pool_vm.c.vm_id == vm_id)).scalar_one_or_none()
+    if wanted is None:
+        return
+    if connection.execute(select(tables.pool_host.c.pool_id).where(tables.pool_host.c.host_id == host_id)).scalar_one_or_none() != wanted:
+        raise Stale("pool_left", "the host has left the VM's pool meanwhile: look again")
+
+
 def _check_group(connection: Connection, vm_id: str, host_id: HostId) -> None:
     """The hard rule of the VM's placement group, over every claim of the group's other VMs: homes and landing places alike."""
     group, member, claim, host = tables.placement_group, tables.placement_group_member, tables.claim, tables.host
@@ -78,7 +87,7 @@ def claim_host(vm: DesiredVm, host_id: HostId, amounts: Amounts, limits: Amounts
 
     :param limits: what may be claimed on that host in all, overcommit included.
     :raise NoCapacity: the room went to somebody else. :raise NotFound: the VM or host is gone.
-    :raise Stale: `placed_already`, `vm_changed` (what it asks for may be another by now), `host_cordoned`, `placement_group_broken`.
+    :raise Stale: `placed_already`, `vm_changed` (what it asks for may be another by now), `host_cordoned`, `pool_left`, `placement_group_broken`.
     """
 
     def write(connection: Connection, revision: int) -> None:
@@ -94,6 +103,7 @@ def claim_host(vm: DesiredVm, host_id: HostId, amounts: Amounts, limits: Amounts
         if host.cordoned:
             raise Stale("host_cordoned", "the host was cordoned meanwhile: look again")
         _check_room(connection, host_id, amounts, limits, None)
+        _check_pool(connection, vm.id, host_id)
         if desired.spec.placement_group_id is not None:
             _check_group(connection, vm.id, host_id)
         epoch = desired.epoch + 1
@@ -137,7 +147,7 @@ def claim_landing(migration: Migration, amounts: Amounts, limits: Amounts, at: f
     """Hold the room that a VM needs where a migration takes it.
 
     :param limits: what may be claimed on the destination in all, overcommit included.
-    :raise NoCapacity: the room went to somebody else. :raise NotFound: `host_not_found`. :raise Stale: `host_cordoned`, `placement_group_broken`; `vm_moved`: it is not at its source.
+    :raise NoCapacity: the room went to somebody else. :raise NotFound: `host_not_found`. :raise Stale: `host_cordoned`, `pool_left`, `placement_group_broken`; `vm_moved`: it is not at its source.
     """
 
     def write(connection: Connection, revision: int) -> None:
@@ -150,6 +160,7 @@ def claim_landing(migration: Migration, amounts: Amounts, limits: Amounts, at: f
         if home != migration.source_id:
             raise Stale("vm_moved", "the VM has another home by now: look again")
         _check_room(connection, migration.destination_id, amounts, limits, None)
+        _check_pool(connection, migration.vm_id, migration.destination_id)
         _check_group(connection, migration.vm_id, migration.destination_id)
         values = {"vm_id": migration.vm_id, "host_id": migration.destination_id, "epoch": migration.epoch, "created_at": at, "revision": revision}
         connection.execute(insert(tables.claim).values(id=migration.id, **values))

@@ -13,9 +13,10 @@ from houyi.control.intake.pool import take_answer
 from houyi.control.reconcilers.placement import place_vms
 from houyi.control.reconcilers.pools import settle_pools
 from houyi.model.cpu import CpuBaseline, GuestCpu
-from houyi.model.errors import Conflict, HouyiError, Invalid, NoCapacity, NotFound
+from houyi.model.errors import Conflict, HouyiError, Invalid, NoCapacity, NotFound, Stale
 from houyi.model.ids import HostId
 from houyi.model.pool import Pool, PoolAnswer
+from houyi.store.claims import claim_host
 from houyi.store.views.event import list_events
 from houyi.store.views.host import DesiredOfHost, desired_of, get_host
 from houyi.store.views.page import EVERYTHING
@@ -141,8 +142,24 @@ async def test_a_vm_of_a_pool(desk: Desk) -> None:
     vm, _ = await create_vm(desk.control, desk.me, ask)
     assert vm.desired.spec.pool_id == made.id
     await place_vms(desk.control)
-    await refused(Conflict, "pool_vms_here", into(desk, ""))
+    no_way = await refused(Conflict, "pool_vms_here", into(desk, ""))
+    assert "(vm)" in no_way.detail
     await refused(NotFound, "pool_not_found", create_vm(desk.control, desk.me, VmAsk(name="x", image="tiny", vcpus=1, memory_mib=128, pool="nosuch")))
+
+
+async def test_a_host_that_leaves_while_a_vm_is_placed(desk: Desk) -> None:
+    """The claim looks again in its own transaction."""
+    await create_pool(desk.control, desk.admin, "new")
+    await into(desk)
+    vm, _ = await create_vm(desk.control, desk.me, VmAsk(name="vm", image="tiny", vcpus=1, memory_mib=128, pool="new"))
+    await into(desk, "")
+    amounts, limits = {"vcpu": 1, "memory_mib": 128}, {"vcpu": 4, "memory_mib": 8192}
+    await refused(Stale, "pool_left", desk.store.apply([claim_host(vm.desired, desk.host_id, amounts, limits, 1.0)]))
+    await place_vms(desk.control)
+    assert (await told(desk)).vms == ()
+    await into(desk)
+    await place_vms(desk.control)
+    assert [one.id for one in (await told(desk)).vms] == [vm.desired.id]
 
 
 async def test_features_that_it_asks_for(desk: Desk) -> None:

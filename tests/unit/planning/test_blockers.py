@@ -65,6 +65,24 @@ def test_a_shared_folder_has_to_be_the_same_one() -> None:
     assert codes(shared, none, none) == ["same_host", "storage_differs"]
 
 
+def test_a_running_guest_keeps_its_cpu_features_a_stopped_one_does_not() -> None:
+    def runs(*features: str) -> Vm:
+        one = vm()
+        assert one.observed is not None
+        return replace(one, observed=replace(one.observed, cpu_features=features))
+
+    offers, silent = host("b", cpu_features=("aes", "avx")), host("b")
+    assert codes(runs("aes"), host("a"), offers) == []
+    assert codes(runs("aes", "avx2"), host("a"), offers) == ["cpu_incompatible"]
+    assert codes(runs("aes", "avx2"), host("a"), silent) == [], "it does not say what it has: libvirt looks when the move is prepared"
+    assert codes(vm(), host("a"), offers) == []
+    assert codes(vm(VmState.STOPPED), host("a"), offers) == []
+    (problem,) = blockers(runs("avx2", "avx512f", "aes"), host("a"), offers)
+    assert "host b does not have (avx2, avx512f)" in problem.detail
+    (problem,) = blockers(runs(*(f"f{n}" for n in range(10))), host("a"), offers)
+    assert "f7 and 2 more" in problem.detail
+
+
 def test_all_reasons_are_told_at_once() -> None:
     moving = replace(vm(migration_policy=MigrationPolicy.NEVER), migration_id=MigrationId("m"))
     assert codes(moving, host("a", qemu="8"), host("b", cordoned=True)) == ["vm_migrating", "migration_forbidden", "source_corrupts_memory", "host_not_ready"]

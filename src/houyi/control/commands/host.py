@@ -98,14 +98,10 @@ async def update_host_desired(
 
 
 async def _into_pool(control: Control, ctx: Context, host: Host, reference: str) -> list[Mutation]:
-    """Nothing if it is there already. VMs that run keep their CPU; those that were made for the old pool must not find themselves outside."""
+    """Nothing if it is there already. VMs that run keep their CPU; the store refuses it while VMs are there that were made for the old pool."""
     pool = await control.store.read(lambda c: get_pool(c, reference)) if reference else None
     if (pool.id if pool is not None else None) == host.pool_id:
         return []
-    bound = [vm.desired.name for vm in await control.store.read(lambda c: vms_of_host(c, host.id)) if vm.desired.spec.pool_id is not None]
-    if bound:
-        detail = f"VMs on host {host.name!r} were made for pool {host.pool_name!r} ({', '.join(sorted(bound)[:8])}): move them to another of its hosts first"
-        raise Conflict("pool_vms_here", detail)
     told = f"in pool {pool.name} from now on" if pool is not None else "in no pool any more"
     left = [host.pool_id] if host.pool_id is not None else []
     return [

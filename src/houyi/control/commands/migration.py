@@ -76,7 +76,7 @@ async def migrate_vm(control: Control, ctx: Context, reference: str, ask: Migrat
         except NoCapacity as lost:
             raise Stale("room_taken", lost.detail) from lost
 
-    begun = await again(attempt, codes=("revision_mismatch", "host_cordoned", "vm_moved", "room_taken", "placement_group_broken"))
+    begun = await again(attempt, codes=("revision_mismatch", "host_cordoned", "vm_moved", "room_taken", "pool_left", "placement_group_broken"))
     control.hints.poke("migrations")
     return begun
 

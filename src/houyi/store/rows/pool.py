@@ -1,7 +1,8 @@
 """Mutations of pools: who is in them (commands), and what their hosts answer (intake). What came of that is written by store/baselines.py."""
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
+from houyi.model.errors import Conflict
 from houyi.model.ids import HostId, PoolId
 from houyi.model.pool import Pool, PoolAnswer
 from houyi.store import tables
@@ -30,9 +31,18 @@ def delete_pool(pool_id: PoolId) -> Mutation:
 
 
 def move_host(host_id: HostId, pool_id: PoolId | None) -> Mutation:
-    """Put a host into a pool, and out of the one it was in; None: into none. :raise Conflict: `in_use`: the pool is gone."""
+    """Put a host into a pool, and out of the one it was in; None: into none.
+
+    :raise Conflict: `pool_vms_here`: VMs that were made for another pool are there, or are on their way there; `in_use`: the pool is gone.
+    """
 
     def write(connection: Connection, _revision: int) -> None:
+        bound, claim, vm = tables.pool_vm, tables.claim, tables.vm
+        query = select(vm.c.name).join(bound, bound.c.vm_id == vm.c.id).join(claim, claim.c.vm_id == vm.c.id).where(claim.c.host_id == host_id)
+        names = sorted(set(connection.execute(query if pool_id is None else query.where(bound.c.pool_id != pool_id)).scalars()))
+        if names:
+            detail = f"VMs on the host were made for its pool ({', '.join(names[:8])}): move them to another host of the pool first"
+            raise Conflict("pool_vms_here", detail)
         drop(connection, tables.pool_answer, {"host_id": host_id})
         if pool_id is None:
             drop(connection, tables.pool_host, {"host_id": host_id})
