@@ -29,15 +29,15 @@ async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
 
 
 @pytest.fixture(scope="session")
-def second_host(libvirt_host: PrivateHost) -> Iterator[tuple[PrivateHost, str]]:
-    """Joined to the first; and its address."""
+def second_host(libvirt_host: PrivateHost) -> Iterator[tuple[PrivateHost, tuple[str, str]]]:
+    """Joined to the first; and the addresses of both."""
     with private_host() as host:
-        yield host, join(libvirt_host, host)[1]
+        yield host, join(libvirt_host, host)
 
 
 @pytest.fixture(params=[pytest.param("real", marks=pytest.mark.real)])
 async def machines(request: pytest.FixtureRequest) -> AsyncIterator[Machines]:
-    other, address = request.getfixturevalue("second_host")
-    made = await real_machines(request.getfixturevalue("libvirt_host"), other, address)
+    other, addresses = request.getfixturevalue("second_host")
+    made = await real_machines(request.getfixturevalue("libvirt_host"), other, addresses)
     yield made
     await made.close()

@@ -66,12 +66,17 @@ class Machines(ABC):
         moved = replace(vm, epoch=vm.epoch + 1)
         await self.destination.have_disk(moved, image, content)
         xml = await self.destination.ports.mover.landing_xml(moved)
-        return moved, Landing(address=self.address, port=0, tls_name=move_name(DESTINATION), domain_xml=xml)
+        return moved, Landing(address=self.address, port=0, tls_name=self.tls_name, domain_xml=xml)
 
     @property
     @abstractmethod
     def address(self) -> str:
         """Of the destination."""
+
+    @property
+    def tls_name(self) -> str:
+        """Of the destination."""
+        return move_name(DESTINATION)
 
     @abstractmethod
     def way(self, vm: DesiredVm, landing: Landing, terms: Terms) -> AbstractAsyncContextManager[Way]:
@@ -82,7 +87,9 @@ class Machines(ABC):
 class RealMachines(Machines):
     """Doors and certificates as agents have them, but of this process, so the doors are on loopback; QEMU goes over the wire between the hosts."""
 
-    wire: str
+    wires: tuple[str, str]
+    """The addresses of both, the source's first."""
+    ids: tuple[HostId, HostId] = (SOURCE, DESTINATION)
     folder: Path = field(default_factory=lambda: Path(mkdtemp(prefix="pair-")))
 
     async def open(self, one: PrivateHost, other: PrivateHost) -> None:
@@ -96,10 +103,18 @@ class RealMachines(Machines):
             settings = AgentSettings(door_port=0, door_address="127.0.0.1")
             doors.append(NetDoor(identity, settings, LibvirtPassages(private.uri), self.folder / "ways"))
         self.from_door, self.to_door = doors
-        self.passages = LibvirtPassages(other.uri)
+        self.passages, self.passages_back = LibvirtPassages(other.uri), LibvirtPassages(one.uri)
+
+    def turn_round(self) -> None:
+        """The next move goes back."""
+        self.source, self.destination = self.destination, self.source
+        self.from_door, self.to_door = self.to_door, self.from_door
+        self.passages, self.passages_back = self.passages_back, self.passages
+        self.wires, self.ids = self.wires[::-1], self.ids[::-1]
 
     async def close(self) -> None:
         await self.to_door.close()
+        await self.from_door.close()
         for host in (self.source, self.destination):
             assert isinstance(host, LibvirtHost)
             await host.close()
@@ -107,7 +122,11 @@ class RealMachines(Machines):
 
     @property
     def address(self) -> str:
-        return self.wire
+        return self.wires[1]
+
+    @property
+    def tls_name(self) -> str:
+        return move_name(self.ids[1])
 
     @asynccontextmanager
     async def way(self, vm: DesiredVm, landing: Landing, terms: Terms) -> AsyncIterator[Way]:
@@ -120,22 +139,22 @@ class RealMachines(Machines):
             await self.destination.ports.mover.go(vm.id, run=True)
 
         address, port = await self.to_door.admit(
-            Admission(move=move, peer=SOURCE, libvirt=lambda: self.passages.open(vm.id, landing, terms), files=no_files, go=go)
+            Admission(move=move, peer=self.ids[0], libvirt=lambda: self.passages.open(vm.id, landing, terms), files=no_files, go=go)
         )
         self.at_door = replace(landing, address=address, port=port)
-        async with self.from_door.way(move, DESTINATION, self.at_door) as way:
+        async with self.from_door.way(move, self.ids[1], self.at_door) as way:
             yield way
         await self.to_door.shut(move)
 
     async def go(self, vm: DesiredVm) -> None:
         """As the source's agent says it, while the way is open."""
-        await self.from_door.go(MigrationId(vm.id), DESTINATION, self.at_door)
+        await self.from_door.go(MigrationId(vm.id), self.ids[1], self.at_door)
 
 
-async def real_machines(one: PrivateHost, other: PrivateHost, wire: str) -> RealMachines:
+async def real_machines(one: PrivateHost, other: PrivateHost, wires: tuple[str, str]) -> RealMachines:
     source, destination = LibvirtHost(one), LibvirtHost(other)
     await source.open()
     await destination.open()
-    made = RealMachines(source, destination, wire)
+    made = RealMachines(source, destination, wires)
     await made.open(one, other)
     return made

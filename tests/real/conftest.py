@@ -26,14 +26,14 @@ async def real(libvirt_host: PrivateHost) -> AsyncIterator[LibvirtHost]:
 
 
 @pytest.fixture(scope="session")
-def second_host(libvirt_host: PrivateHost) -> Iterator[tuple[PrivateHost, str]]:
-    """Joined to the first by a wire; and its address."""
+def second_host(libvirt_host: PrivateHost) -> Iterator[tuple[PrivateHost, tuple[str, str]]]:
+    """Joined to the first by a wire; and the addresses of both."""
     with private_host() as host:
-        yield host, join(libvirt_host, host)[1]
+        yield host, join(libvirt_host, host)
 
 
 @pytest.fixture
-async def machines(libvirt_host: PrivateHost, second_host: tuple[PrivateHost, str]) -> AsyncIterator[RealMachines]:
+async def machines(libvirt_host: PrivateHost, second_host: tuple[PrivateHost, tuple[str, str]]) -> AsyncIterator[RealMachines]:
     made = await real_machines(libvirt_host, *second_host)
     yield made
     await made.close()

@@ -1,5 +1,7 @@
 """libvirt's job statistics of outgoing moves as Figures. No calls to libvirt."""
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,23 +12,36 @@ from houyi.model.ids import VmId
 from houyi.model.migration import Figures
 
 MIB = 1 << 20
+EVENT_SECONDS = 1.0
+"""How long the event of a move's end may come after the end itself."""
 
 
 class Endings:
-    """The last figures of each move from here: libvirt tells them in an event, just before what the move's caller hears. Used from the event loop only."""
+    """The last figures of each move from here: libvirt tells them in an event, about when the move's caller hears of the end. Used from the event loop only."""
 
     def __init__(self) -> None:
         self._last: dict[VmId, Figures] = {}
+        self._told: dict[VmId, asyncio.Event] = {}
 
     def begin(self, vm_id: VmId) -> None:
         """A move begins: nothing is known of its end."""
         self._last.pop(vm_id, None)
+        self._told[vm_id] = asyncio.Event()
 
     def told(self, vm_id: VmId, figures: Figures) -> None:
         self._last[vm_id] = figures
+        if vm_id in self._told:
+            self._told[vm_id].set()
+
+    async def wait(self, vm_id: VmId) -> None:
+        """The event may come after the answer; it is waited for, but not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EVENT_SECONDS):
+                await self._told[vm_id].wait()
 
     def take(self, vm_id: VmId) -> Figures:
         """All zero if nothing was told."""
+        self._told.pop(vm_id, None)
         return self._last.pop(vm_id, Figures())
 
 

@@ -137,6 +137,7 @@ class LibvirtMover:
         act = self._connection.call_apart(lambda connection: _migrate(connection, vm, landing, socket, terms, more))
         try:
             await act
+            await self._endings.wait(vm.id)
         except (Failed, Invalid) as error:
             if error.code == "migration_cancelled":
                 raise
