@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from houyi.control.commands.migration import MigrationAsk, cancel_migration, migrate_vm
+from houyi.control.commands.vm import pause_vm
 from houyi.control.commands.vm_create import VmAsk, create_vm
 from houyi.host.sim.net import Phase
 from houyi.host.sim.state import forget_domain
@@ -56,6 +57,8 @@ class Fleet:
     def __init__(self, world: World) -> None:
         self.world = world
         self.tasks: set[asyncio.Task[None]] = set()
+        self.state = EffectiveState.RUNNING
+        """In which the VM shall be."""
 
     async def create(self, name: str = "vm", **ask: object) -> None:
         whole = {"vcpus": 1, "memory_mib": 128, "disk_gib": 1, "restart_policy": RestartPolicy.ALWAYS, **ask}
@@ -68,7 +71,12 @@ class Fleet:
 
     async def runs(self) -> bool:
         vm = await self.vm()
-        return effective(vm) is EffectiveState.RUNNING
+        return effective(vm) is self.state
+
+    async def pause(self) -> None:
+        await pause_vm(self.world.control, self.world.ctx, (await self.vm()).desired.id)
+        self.state = EffectiveState.PAUSED
+        await self.until(self.runs, 60.0)
 
     async def begin(self) -> None:
         vm = await self.vm()
@@ -127,7 +135,7 @@ class Fleet:
         """Nothing of the move is left, nowhere, and the VM runs where its claim is."""
         await settled(self.world)
         vm = await self.vm()
-        ran = vm.desired.power is Power.RUNNING
+        ran = vm.desired.power is not Power.STOPPED
         for machine in self.world.machines.values():
             sim, here = machine.sim, machine.host_id == vm.host_id
             things = (("domain", bool(sim.domains), here and ran), ("disk", bool(sim.disks), here), ("seed", bool(sim.seeds), here))
@@ -257,14 +265,18 @@ def go_without_proof(fleet: Fleet, vm_id: VmId) -> None:
     _alone(fleet.source)  # else the server may have its halted copy removed before libvirt resumes it
 
 
-async def live_through(folder: Path, phase: Phase, fault: Callable[[Fleet, VmId], Awaitable[None] | None], **spec: object) -> MigrationState:
-    """One cell of the matrix: the fault at the phase, the healing, and a second try. `spec`: of the VM. :return: how the first ended. :raise AssertionError: ..."""
+async def live_through(
+    folder: Path, phase: Phase, fault: Callable[[Fleet, VmId], Awaitable[None] | None], *, paused: bool = False, **spec: object
+) -> MigrationState:
+    """One cell of the matrix: the fault at the phase, the healing, and a second try. `paused`: by its user. `spec`: of the VM. :return: how the first ended. :raise AssertionError: ..."""
     world = World(0, folder)
     await world.open()
     fleet, watchman = Fleet(world), Watchman(world)
     watching = asyncio.create_task(watchman.watch())
     try:
         await fleet.create(**spec)
+        if paused:
+            await fleet.pause()
         fleet.at(phase, fault)
         await fleet.begin()
         await asyncio.sleep(BROKEN_SECONDS)

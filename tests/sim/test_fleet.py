@@ -24,6 +24,14 @@ def test_the_matrix(phase: Phase, fault: str, memory: Path) -> None:
         runner.run(live_through(memory, phase, FAULTS[fault]))
 
 
+@pytest.mark.parametrize("phase", [Phase.LATE, Phase.FINISHED, Phase.CONFIRM])
+@pytest.mark.parametrize("fault", ["source libvirtd dies", "source agent dies", "network cut"])
+def test_a_paused_guest(phase: Phase, fault: str, memory: Path) -> None:
+    """It shows less of where it is than one that ran until it was halted; it stays paused throughout."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(live_through(memory, phase, FAULTS[fault], paused=True))
+
+
 def test_the_watchman_catches_a_go_without_proof(memory: Path) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner, pytest.raises(AssertionError, match="executes on"):
         runner.run(live_through(memory, Phase.FINISHED, go_without_proof))

@@ -8,6 +8,7 @@ import pytest
 from houyi.model.errors import Problem
 from houyi.model.ids import HostId, MigrationId, VmId
 from houyi.model.migration import DesiredMove, End, MigrationKind, Order, Presence, Terms
+from houyi.model.vm import Power
 from houyi.planning.migration.ends import Here, MoveMemory, MoveStep, plan_end
 from made import a_vm, an_image
 
@@ -78,6 +79,11 @@ class TestSource:
         tried = replace(EMPTY, begun=True, over=True, recovered=True, order=O.RECOVER)
         again = plan_end(move(SOURCE, O.MOVE), here(P.POSTCOPY), tried).memory
         assert plan_end(move(SOURCE, O.RECOVER), here(P.POSTCOPY_BROKEN), again).steps == (S.RECOVER,)
+
+    def test_a_guest_that_its_user_paused_is_not_resumed(self):
+        ordered = move(SOURCE, O.RELEASE)
+        paused = replace(ordered, vm=replace(VM, power=Power.PAUSED))
+        assert plan_end(paused, here(P.HALTED), replace(EMPTY, over=True)).steps == (S.UNHOLD,)
 
     def test_clean_when_nothing_is_left(self):
         assert plan_end(move(SOURCE, O.CLEAN), here(P.NONE, files=False, held=False), EMPTY).clean

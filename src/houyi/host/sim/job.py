@@ -133,7 +133,8 @@ class SimJob:
             self._tell(disk_total_mib=DISK_MIB, disk_remaining_mib=max(0.0, left), disk_sent_mib=DISK_MIB - max(0.0, left))
 
     async def _stop(self, rate: float, pending: float) -> None:
-        self._here.state, self._here.move = VmState.PAUSED, Presence.HALTED
+        if self._was is VmState.RUNNING:  # one that its user has paused looks as it did
+            self._here.state, self._here.move = VmState.PAUSED, Presence.HALTED
         await self._enter(Phase.LATE)
         downtime = max(pending / rate, LATENCY_SECONDS)
         await self._pass(downtime)
@@ -242,6 +243,8 @@ class SimJob:
             self.source.external_destroy(self.vm.id)
         elif self.phase not in (Phase.FINISH, Phase.FINISHED):
             self._return()
+        elif self._here.move is Presence.SENDING:
+            self._here.move = None
 
     async def _held(self) -> None:
         """Our libvirt has asked the destination to run the guest; the agent lets it wait as long as its way is there."""

@@ -13,6 +13,7 @@ from enum import StrEnum
 from houyi.model.errors import Problem
 from houyi.model.ids import VmId
 from houyi.model.migration import DesiredMove, End, Figures, Landing, MigrationKind, MoveMode, Order, Presence
+from houyi.model.vm import Power
 
 
 class MoveStep(StrEnum):
@@ -103,7 +104,7 @@ def plan_end(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
 def _source(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
     match move.order:
         case Order.RELEASE:
-            return _release(here, memory)
+            return _release(move, here, memory)
         case Order.CLEAN:
             return _clean(here, memory)
         case Order.STAND_BY:
@@ -148,10 +149,10 @@ def _lost(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
     return EndPlan(memory=replace(memory, over=True, error=None if proved else problem), steps=(_S.OVER,))
 
 
-def _release(here: Here, memory: MoveMemory) -> EndPlan:
+def _release(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
     if here.running or here.presence is _P.SENDING:
         return EndPlan(memory=memory, steps=(_S.ABORT,))
-    steps = (_S.RESUME,) if here.presence is _P.HALTED else ()
+    steps = (_S.RESUME,) if here.presence is _P.HALTED and move.vm.power is Power.RUNNING else ()
     return EndPlan(memory=replace(memory, over=True), steps=(*steps, _S.UNHOLD) if steps or here.held else ())
 
 
