@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from contract.hosts import Host, LibvirtHost, SimulatedHost
-from contract.pairs import Machines, real_machines
+from contract.pairs import Machines, real_machines, simulated_machines
 from real.hosts import PrivateHost, join, private_host
 
 
@@ -35,8 +35,13 @@ def second_host(libvirt_host: PrivateHost) -> Iterator[tuple[PrivateHost, tuple[
         yield host, join(libvirt_host, host)
 
 
-@pytest.fixture(params=[pytest.param("real", marks=pytest.mark.real)])
+@pytest.fixture(params=["sim", pytest.param("real", marks=pytest.mark.real)])
 async def machines(request: pytest.FixtureRequest) -> AsyncIterator[Machines]:
+    if request.param == "sim":
+        simulated = simulated_machines()
+        yield simulated
+        await simulated.close()
+        return
     other, addresses = request.getfixturevalue("second_host")
     made = await real_machines(request.getfixturevalue("libvirt_host"), other, addresses)
     yield made

@@ -174,8 +174,8 @@ class TickingClock:
 class SimulatedHost(Host):
     real = False
 
-    def __init__(self) -> None:
-        self.clock = TickingClock()
+    def __init__(self, clock: TickingClock | None = None) -> None:
+        self.clock = clock or TickingClock()
         self.sim = SimHost(self.clock)
         self.sim.facts = sim_facts(features=("aes", "avx", "sse2", "ssse3"))
         self.sim.share(SHARED, SimStorage("00000000-0000-4000-8000-0000000000ee"))

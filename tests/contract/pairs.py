@@ -1,5 +1,6 @@
 """Two machines between which a VM can move, for the contract of Mover: what a move needs beside the two movers."""
 
+import asyncio
 import hashlib
 import shutil
 from abc import ABC, abstractmethod
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
 
-from contract.hosts import CONTENT, IMAGE, Host, LibvirtHost, new_vm
+from contract.hosts import CONTENT, IMAGE, Host, LibvirtHost, SimulatedHost, TickingClock, new_vm
 from houyi.agent.door import Admission, Line, Way
 from houyi.agent.identity import Identity
 from houyi.agent.keypair import KeyPair
@@ -18,6 +19,8 @@ from houyi.base.clock import SystemClock
 from houyi.base.config import AgentSettings
 from houyi.control.ca import Authority
 from houyi.host.libvirt.passages import LibvirtPassages
+from houyi.host.sim import SimNet
+from houyi.host.sim.net import SimRoad
 from houyi.model.host import move_name
 from houyi.model.ids import HostId, ImageId, MigrationId
 from houyi.model.image import DesiredImage, DiskFormat
@@ -81,6 +84,63 @@ class Machines(ABC):
     @abstractmethod
     def way(self, vm: DesiredVm, landing: Landing, terms: Terms) -> AbstractAsyncContextManager[Way]:
         """How the source reaches the destination's libvirt, as an async context manager."""
+
+
+class RunningClock(TickingClock):
+    """Goes on by itself, as fast as it can: what moves takes simulated seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(0)
+            if self.waiting:
+                self.forward(max(0.0, min(at for at, _ in self.waiting) - self.time))
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+@dataclass
+class SimulatedMachines(Machines):
+    """Joined by a simulated network; a door is only who keeps it open."""
+
+    clock: RunningClock
+    net: SimNet = field(default_factory=SimNet)
+
+    def open(self) -> None:
+        for name, host in (("a", self.source), (self.address, self.destination)):
+            assert isinstance(host, SimulatedHost)
+            host.sim.join(self.net, name)
+            host.ports = host.sim.ports()
+
+    async def close(self) -> None:
+        for host in (self.source, self.destination):
+            await host.ports.close()
+        await self.clock.stop()
+
+    @property
+    def address(self) -> str:
+        return "b"
+
+    @asynccontextmanager
+    async def way(self, vm: DesiredVm, landing: Landing, terms: Terms) -> AsyncIterator[Way]:
+        move, way = MigrationId(vm.id), Way(Path(f"/sim/{vm.id}.sock"))
+        self.net.open_door(self.address, move, self)
+        self.net.open_road(way.path, SimRoad(move, "a", self.address, way.arrived.set))
+        yield way
+        self.net.close_road(way.path)
+        self.net.shut_door(self.address, move)
+
+
+def simulated_machines() -> SimulatedMachines:
+    clock = RunningClock()
+    made = SimulatedMachines(SimulatedHost(clock), SimulatedHost(clock), clock)
+    made.open()
+    return made
 
 
 @dataclass

@@ -1,218 +1,21 @@
 """A platform whose life is drawn from a seed: what users ask, what guests do, what breaks; and what must be true all the time and in the end."""
 
 import asyncio
-import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
-from houyi.agent.agent import identity_of, run_agent
-from houyi.agent.counts import Counts
-from houyi.api.agents.links import Links, guarded
-from houyi.base.config import AgentSettings, ServerSettings, Settings
-from houyi.base.ids import SeededIds
-from houyi.base.socket import Socket
-from houyi.control.ca import Authority
-from houyi.control.commands.host import join_host
-from houyi.control.commands.image import create_image
-from houyi.control.commands.join_token import create_join_token
 from houyi.control.commands.vm import delete_vm, pause_vm, reboot_vm, reset_vm, resume_vm, start_vm, stop_vm
 from houyi.control.commands.vm_create import VmAsk, create_vm
-from houyi.control.control import Context, Control
-from houyi.control.first_start import first_start
-from houyi.control.images import open_image
-from houyi.control.intake.image import receive
-from houyi.control.reconcilers.all import RECONCILERS
-from houyi.control.reconcilers.runner import run_forever
-from houyi.host.sim import SimHost, SimNet, SimStorage
 from houyi.model.errors import Failed, HouyiError, Unavailable
-from houyi.model.ids import HostId, ImageId, VmId
-from houyi.model.image import ImageSpec
-from houyi.model.join_token import JoinTokenText
-from houyi.model.operation import Operation
-from houyi.model.token import Role
+from houyi.model.ids import VmId
 from houyi.model.vm import EffectiveState, Power, RestartPolicy, StopMode, Vm, VmState, effective
-from houyi.store.store import Store
-from houyi.store.views.operation import list_operations
-from houyi.store.views.page import EVERYTHING
-from houyi.store.views.project import get_project
-from houyi.store.views.vm import all_vms
-from sim.between import SimDoor
-from sim.virtual import VirtualClock
-from sim.whole import CONTENT
-from sim.wires import Wire
+from sim.world import Machine, World
 
-HOSTS = 2
 QUIET_SECONDS = 240.0
 """After the last fault and wish: longer than any grace period, delay and lease together."""
 ON = frozenset({VmState.RUNNING, VmState.PAUSED})
-
-
-async def _content() -> AsyncIterator[bytes]:
-    yield CONTENT
-
-
-@dataclass(eq=False)
-class World:
-    """One server, HOSTS machines with agents, wires between them, and the dice."""
-
-    seed: int
-    folder: Path
-    clock: VirtualClock = field(default_factory=VirtualClock)
-    make_door: Callable[[SimNet, str], SimDoor] = SimDoor
-    hosts: int = HOSTS
-    acts: list[str] = field(default_factory=list)
-    """What happened, with times: the story of a seed, to read when it fails."""
-
-    def __post_init__(self) -> None:
-        self.chance = random.Random(self.seed)
-        self.ids = SeededIds(self.seed)
-        server = ServerSettings(lease_seconds=15.0, reconcile_seconds=2.0)
-        self.settings = Settings(state_dir=self.folder / "server", server=server)
-        self.machines: dict[str, Machine] = {}
-        self.net = SimNet()
-        self.storage = SimStorage("00000000-0000-4000-8000-0000000000ee")
-        self.asked: Counter[tuple[str, str]] = Counter()
-        self.up = False
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def open(self) -> None:
-        await self.start_server()
-        project = await self.control.store.read(lambda c: get_project(c, "default"))
-        self.ctx = Context(actor="token:test", project_id=project.id, role=Role.ADMIN)
-        for number in range(self.hosts):
-            machine = self.machines[f"host-{number}"] = Machine(self, f"host-{number}")
-            await machine.join()
-            machine.start()
-        image, _ = await create_image(self.control, self.ctx, "disk", ImageSpec())
-        await receive(self.control, self.ctx, image.id, 0, len(CONTENT), _content())
-        await asyncio.sleep(5.0)
-
-    async def close(self) -> None:
-        for machine in self.machines.values():
-            await machine.kill()
-            await machine.sim.close()
-        if self.up:
-            await self.kill_server()
-
-    async def start_server(self) -> None:
-        self.store = await Store.open(f"sqlite:///{self.folder}/houyi.db")
-        self.control = Control(self.store, self.clock, self.ids, self.settings)
-        await first_start(self.control, "10.80.0.0/24")
-        self.authority = Authority.open(self.settings.state_dir / "ca", self.clock)
-        self.links = Links(self.control, self.authority, self._read_image)
-        self._tasks = [asyncio.create_task(run_forever(self.control, each, "server")) for each in RECONCILERS]
-        self._tasks.append(asyncio.create_task(self.links.watch()))
-        self.up = True
-
-    async def kill_server(self) -> None:
-        self.up = False
-        for machine in self.machines.values():
-            machine.cut()
-        talks = [talk for machine in self.machines.values() for talk in machine.talks]
-        for task in (*self._tasks, *talks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, *talks, return_exceptions=True)
-        await self.store.close()
-
-    async def _read_image(self, image_id: ImageId, offset: int, length: int) -> bytes:
-        reader = await open_image(self.control, image_id)
-        try:
-            return await reader(offset, length)
-        finally:
-            reader.close()
-
-    async def vms(self) -> list[Vm]:
-        return list(await self.store.read(all_vms))
-
-    async def open_operations(self) -> list[Operation]:
-        return list((await self.store.read(lambda c: list_operations(c, None, EVERYTHING, open_only=True))).items)
-
-    async def operations_on(self, vm: Vm) -> list[Operation]:
-        return list((await self.store.read(lambda c: list_operations(c, None, EVERYTHING, target_id=vm.desired.id))).items)
-
-    def tell(self, act: str) -> None:
-        self.acts.append(f"{self.clock.monotonic():9.3f} {act}")
-
-
-class Machine:
-    """One host: it outlives its agent, which outlives its links."""
-
-    def __init__(self, world: World, name: str) -> None:
-        self.world, self.name = world, name
-        self.settings = Settings(state_dir=world.folder / name, agent=AgentSettings(metrics_port=0))
-        self.sim = SimHost(world.clock, boot_seconds=2.0, shutdown_seconds=1.0)
-        self.sim.join(world.net, name)
-        self.sim.share("fast", world.storage)
-        self.door: SimDoor | None = None
-        self.boots = 0
-        self.counts = Counts()
-        """They outlive the agent here, so that what it counted is seen."""
-        self.reachable = True
-        self.talks: set[asyncio.Task[None]] = set()
-        self._wires: list[Wire] = []
-        self._task: asyncio.Task[None] | None = None
-
-    async def join(self) -> None:
-        world, identity = self.world, identity_of(self.settings)
-        token, text = await create_join_token(world.control, world.ctx, world.authority.fingerprint)
-        self.host_id: HostId = await join_host(world.control, token.id, JoinTokenText.parse(text).secret, self.name)
-        identity.pair.keep(world.authority.issue_host(self.host_id, identity.request()))
-        identity.ca_path.write_text(world.authority.pem)
-
-    def start(self) -> None:
-        self.sim.facts = replace(self.sim.facts, hostname=self.name, boot_id=f"{self.name}-boot-{self.boots}")
-        world, self.door = self.world, self.world.make_door(self.world.net, self.name)
-        agent = run_agent(self.settings, self.sim.ports(), world.clock, world.ids, self._dial, self.counts, self.door)
-        self._task = asyncio.create_task(agent)
-
-    @property
-    def alive(self) -> bool:
-        return self._task is not None
-
-    async def kill(self) -> None:
-        """The agent, as SIGKILL does."""
-        if self._task is not None:
-            task, self._task = self._task, None
-            if task.done():
-                task.result()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        if self.door is not None:
-            self.door.close()
-        self.cut()
-
-    async def reboot(self) -> None:
-        await self.kill()
-        self.sim.power_cut()
-        self.boots += 1
-
-    def cut(self) -> None:
-        for wire in self._wires:
-            wire.cut()
-        self._wires.clear()
-
-    @property
-    def wire(self) -> Wire:
-        """The newest."""
-        return self._wires[-1]
-
-    @asynccontextmanager
-    async def _dial(self) -> AsyncIterator[Socket]:
-        await asyncio.sleep(0.01)
-        if not self.world.up or not self.reachable:
-            raise OSError("no route to the server")
-        wire = Wire(self.world.chance)
-        self._wires.append(wire)
-        talk = asyncio.create_task(guarded(wire.server, self.world.links.serve(self.host_id, wire.server)))
-        self.talks.add(talk)
-        talk.add_done_callback(self.talks.discard)
-        try:
-            yield wire.host
-        finally:
-            await wire.host.close()
 
 
 class Monitor:
@@ -360,6 +163,11 @@ class Schedule:
         self._healing.add(task)
         task.add_done_callback(self._healing.discard)
 
+    def _soon(self, doing: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(doing)
+        self._healing.add(task)  # type: ignore[arg-type]
+        task.add_done_callback(self._healing.discard)  # type: ignore[arg-type]
+
     def _while(self) -> float:
         return self.chance.choice((0.05, 1.0, 10.0, 60.0))
 
@@ -390,7 +198,8 @@ class Schedule:
         await act()
 
         async def heal() -> None:
-            machine.start()
+            if not machine.alive:
+                machine.start()
 
         self._heal(self._while(), heal)
 
@@ -401,7 +210,8 @@ class Schedule:
         machine.sim.lose_libvirt()
 
         async def heal() -> None:
-            machine.sim.restore_libvirt()
+            if not machine.sim.connected:
+                machine.sim.restore_libvirt()
 
         self._heal(self._while(), heal)
 

@@ -12,9 +12,11 @@ from houyi.model.errors import Conflict
 from houyi.model.ids import VmId
 from houyi.model.migration import ENDED, MigrationKind, MigrationState
 from houyi.model.vm import EffectiveState, StopMode, effective
-from sim.fleet import BROKEN_SECONDS, FAULTS, TIDY_SECONDS, Fleet
-from sim.schedule import World, settled
+from sim.faults import FAULTS
+from sim.fleet import BROKEN_SECONDS, TIDY_SECONDS, Fleet, heal
+from sim.schedule import settled
 from sim.virtual import VirtualLoop
+from sim.world import World
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -70,7 +72,7 @@ async def live_through(folder: Path, stage: str, fault: Callable[[Fleet, VmId], 
         if fault is not None:
             await fleet.when(stage, fault)
             await asyncio.sleep(BROKEN_SECONDS)
-            await fleet.heal()
+            await heal(world)
         await fleet.until(fleet.ended, 3 * TIDY_SECONDS)
         await settled(world)
         await asyncio.sleep(5.0)
@@ -85,6 +87,7 @@ async def live_through(folder: Path, stage: str, fault: Callable[[Fleet, VmId], 
         await fleet.until(fleet.runs, TIDY_SECONDS)
         assert await fleet.written() == b".."
         await fleet.tidy()
+        world.witness.verdict()
     finally:
         await world.close()
     return first

@@ -24,9 +24,9 @@ from houyi.store.views.host import get_host
 from houyi.store.views.migration import list_migrations
 from houyi.store.views.operation import get_operation
 from houyi.store.views.page import EVERYTHING
-from sim.fleet import Watchman, _kill
-from sim.schedule import Machine, World
+from sim.faults import kill_guest
 from sim.virtual import VirtualLoop
+from sim.world import Build, Machine, World
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -134,18 +134,14 @@ class Ward:
 
 @asynccontextmanager
 async def ward(folder: Path) -> AsyncIterator[Ward]:
-    world = World(0, folder, hosts=3)
+    world = World(0, folder, Build(hosts=3))
     await world.open()
-    found, watchman = Ward(world), Watchman(world)
-    watching = asyncio.create_task(watchman.watch())
+    found = Ward(world)
     try:
         await found.fill()
         yield found
-        if watching.done():
-            watching.result()
+        world.witness.verdict()
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
         await world.close()
 
 
@@ -198,7 +194,7 @@ def test_one_that_fails_holds_up_no_other_and_is_tried_again(memory: Path) -> No
                 failed.append(vm_id)
                 for machine in here.world.machines.values():
                     if machine is not here.host:
-                        _kill(machine, vm_id)
+                        kill_guest(machine, vm_id)
 
             async def to_be_tried_again() -> bool:
                 return (await here.operation()).stage == "4 of 5 moved, 0 under way, 1 to be tried again"

@@ -1,83 +1,93 @@
-"""Words that come late, or twice: whatever a host is told that was true once, it never runs a VM again that another host was given since."""
+"""What a server says that knows less than its hosts do: its store was restored from an older copy. No host runs a VM again that another was given since."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import shutil
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from houyi.model.migration import MigrationState, Order
-from houyi.wire.agents import Desired, decode_down
-from sim.fleet import TIDY_SECONDS, Fleet, Watchman
-from sim.schedule import Machine, World
+from houyi.agent.rules import Rules
+from houyi.host.sim.net import Phase
+from houyi.model.migration import MigrationState
+from sim.bugs import plan_at_any_epoch
+from sim.fleet import BROKEN_SECONDS, PREPARING, REACHED_SECONDS, TIDY_SECONDS, Fleet, Scene, When
 from sim.virtual import VirtualLoop
+from sim.world import Build, World
+
+AFTER = "after"
+"""The copy is put back when the move has ended; else while it goes on."""
 
 
-async def nothing(_machine: Machine) -> None:
-    """The agent lives on."""
+async def _copy_back(fleet: Fleet, _vm_id: str) -> None:
+    world = fleet.world
+    await world.kill_server()
+    shutil.copy(world.folder / "copy.db", world.folder / "houyi.db")
+    await world.start_server()
 
 
-async def restart(machine: Machine) -> None:
-    await machine.kill()
-    machine.start()
-    await asyncio.sleep(10.0)
-
-
-async def _life(folder: Path, late: Callable[[Desired], bool], between: Callable[[Machine], Awaitable[None]]) -> None:
-    """A VM moves away; then its old host is told again, in turn, those snapshots that it was told before the move had ended and that `late` chooses."""
-    world = World(0, folder)
+async def _restored(folder: Path, when: When, build: Build) -> None:
+    """A copy of the store is made, a VM moves away, and the copy is put back."""
+    world = World(0, folder, build)
     await world.open()
-    fleet, watchman = Fleet(world), Watchman(world)
-    watching = asyncio.create_task(watchman.watch())
+    fleet = Fleet(world, Scene())
     try:
         await fleet.create()
+        await world.kill_server()
+        shutil.copy(folder / "houyi.db", folder / "copy.db")
+        await world.start_server()
+        await asyncio.sleep(10.0)
+        if when != AFTER:
+            fleet.at(when, _copy_back)
         await fleet.begin()
-        source = fleet.source
-        await fleet.until(fleet.ended, TIDY_SECONDS)
-        assert (await fleet.migration()).course.state is MigrationState.DONE
-        messages = [message for message in source.wire.host.heard if isinstance(told := decode_down(message), Desired) and late(told)]
-        assert messages or late is _never
-        await asyncio.sleep(5.0)
-        await between(source)
-        for message in messages:
-            source.wire.host.arrives(message, 0.0)
-            await asyncio.sleep(20.0)
-        watchman.check()
-        assert (source.sim.domains, source.sim.disks, source.sim.seeds) == ({}, {}, {})
-        if watching.done():
-            watching.result()
+        if when == AFTER:
+            await fleet.until(fleet.ended, TIDY_SECONDS)
+            assert (await fleet.migration()).course.state is MigrationState.DONE
+            await asyncio.sleep(5.0)
+            await _copy_back(fleet, "")
+        else:
+            await fleet.until(fleet.is_reached, REACHED_SECONDS)
+        await asyncio.sleep(BROKEN_SECONDS)
+        await fleet.source.kill()  # nor does it forget what it knew
+        fleet.source.start()
+        await asyncio.sleep(BROKEN_SECONDS)
+        assert world.witness.begun >= 1
+        world.witness.verdict()
+        if when == AFTER:
+            assert (fleet.source.sim.domains, fleet.source.sim.disks, fleet.source.sim.seeds) == ({}, {}, {})
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
         await world.close()
 
 
-def _never(_told: Desired) -> bool:
-    return False
-
-
-def _before(told: Desired) -> bool:
-    return bool(told.vms) and not told.moves
-
-
-def _during(told: Desired) -> bool:
-    return any(move.order in (Order.STAND_BY, Order.MOVE) for move in told.moves)
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("when", [PREPARING, *(phase for phase in Phase if phase is not Phase.POSTCOPY), AFTER])
+def test_a_store_that_was_restored_runs_no_second_copy(when: When, memory: Path) -> None:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(_restored(memory, when, Build()))
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("between", [nothing, restart])
-@pytest.mark.parametrize("late", [_before, _during])
-def test_a_vm_that_has_left_is_not_run_again_by_an_old_order(
-    late: Callable[[Desired], bool], between: Callable[[Machine], Awaitable[None]], memory: Path
-) -> None:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(_life(memory, late, between))
+def test_without_the_epoch_check_it_would(memory: Path) -> None:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner, pytest.raises(AssertionError, match="executes on"):
+        runner.run(_restored(memory, AFTER, Build(rules=Rules(plan=plan_at_any_epoch))))
+
+
+async def _moved(folder: Path) -> None:
+    world = World(0, folder)
+    await world.open()
+    fleet = Fleet(world, Scene())
+    try:
+        await fleet.create()
+        await fleet.begin()
+        await fleet.until(fleet.ended, TIDY_SECONDS)
+        await fleet.tidy()
+    finally:
+        await world.close()
 
 
 def test_a_move_ends_without_a_complaint(memory: Path) -> None:
     """Neither end is told that something strange was said, since nothing was."""
     with capture_logs() as logs, asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(_life(memory, _never, nothing))
+        runner.run(_moved(memory))
     strange = [line for line in logs if line["log_level"] in ("warning", "error") and line["event"] != "link_lost"]
     assert strange == []

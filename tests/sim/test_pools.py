@@ -23,8 +23,8 @@ from houyi.planning.pool import apart
 from houyi.store.views.migration import get_migration
 from houyi.store.views.pool import get_pool
 from houyi.store.views.vm import get_vm
-from sim.schedule import Machine, World
 from sim.virtual import VirtualLoop
+from sim.world import Build, Machine, World
 
 pytestmark = pytest.mark.usefixtures("quiet")
 NEW, OLD = ("aes", "avx", "avx2", "sse2"), ("aes", "avx", "sse2")
@@ -34,7 +34,7 @@ class Pooled:
     """Three hosts, the last of an older make, in a pool."""
 
     def __init__(self, folder: Path) -> None:
-        self.world = World(0, folder, hosts=3)
+        self.world = World(0, folder, Build(hosts=3))
 
     async def open(self) -> None:
         await self.world.open()

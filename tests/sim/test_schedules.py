@@ -11,8 +11,9 @@ from houyi.control.commands.vm_create import VmAsk, create_vm
 from houyi.host.sim.state import SimDomain
 from houyi.model.ids import VmId
 from houyi.model.vm import VmState
-from sim.schedule import Monitor, World, settled, simulate
+from sim.schedule import Monitor, settled, simulate
 from sim.virtual import VirtualLoop
+from sim.world import World
 
 pytestmark = pytest.mark.usefixtures("quiet")
 SEEDS = int(os.environ.get("HOUYI_SIM_SEEDS", "4"))

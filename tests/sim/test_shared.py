@@ -7,7 +7,8 @@ import pytest
 
 from houyi.host.sim.net import Phase
 from houyi.model.migration import ENDED, MigrationState
-from sim.fleet import FAULTS, Fleet, live_through
+from sim.faults import FAULTS, Ends
+from sim.fleet import Scene, live_through
 from sim.virtual import VirtualLoop
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -20,16 +21,16 @@ SOME = [
 ]
 
 
-def nothing(_fleet: Fleet, _vm_id: str) -> None:
+def nothing(_ends: Ends, _vm_id: str) -> None:
     pass
 
 
 def test_it_moves_and_its_disk_stays(memory: Path) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        assert runner.run(live_through(memory, Phase.LATE, nothing, storage="fast")) is MigrationState.DONE
+        assert runner.run(live_through(memory, Scene(), Phase.LATE, nothing, storage="fast")) is MigrationState.DONE
 
 
 @pytest.mark.parametrize(("phase", "fault"), SOME)
 def test_whatever_breaks_the_disk_stays(phase: Phase, fault: str, memory: Path) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        assert runner.run(live_through(memory, phase, FAULTS[fault], storage="fast")) in ENDED
+        assert runner.run(live_through(memory, Scene(), phase, FAULTS[fault], storage="fast")) in ENDED

@@ -16,8 +16,11 @@ class _Jumping(selectors.BaseSelector):
     def __init__(self) -> None:
         self._real = selectors.DefaultSelector()
         self.now = 0.0
+        self.look: Callable[[], None] | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.look is not None:
+            self.look()
         ready = self._real.select(0)
         if not ready:
             if timeout is None:
@@ -49,6 +52,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
+    def watch(self, look: Callable[[], None] | None) -> None:
+        """Have `look` called whenever everything that could go on has gone on by one step: nothing is between two looks but what happens at once."""
+        self._jumping.look = look
+
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":  # type: ignore[override]
         future = self.create_future()
         try:
@@ -59,10 +66,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The loop's own time as a Clock."""
+    """The loop's own time as a Clock. `ahead`: seconds by which it shows too much; it may be set at any time."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
 
     def now(self) -> float:
-        return BEGINNING + self.monotonic()
+        return BEGINNING + self.ahead + self.monotonic()
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()

@@ -68,11 +68,13 @@ class Wire:
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self.silent = False
+        self.slow_seconds = 0.0
+        """Added to what every message takes."""
         self.host, self.server = SimSocket(self), SimSocket(self)
         self.host.peer, self.server.peer = self.server, self.host
 
     def delay(self) -> float:
-        return self._chance.choice((0.0, 0.001, 0.01, 0.3))
+        return self.slow_seconds + self._chance.choice((0.0, 0.001, 0.01, 0.3))
 
     def cut(self) -> None:
         """What is under way is lost; each end finds out in its own time."""

@@ -18,6 +18,7 @@ from houyi.agent.moves import MoveParts, Moves
 from houyi.agent.net_door import NetDoor
 from houyi.agent.pools import Pools
 from houyi.agent.reports import Reports
+from houyi.agent.rules import Rules
 from houyi.agent.sampling import Sampler
 from houyi.agent.steps import Steps
 from houyi.base.clock import Clock
@@ -38,15 +39,22 @@ def identity_of(settings: Settings) -> Identity:
 
 
 async def run_agent(
-    settings: Settings, ports: Ports, clock: Clock, ids: Ids, dial: Dial | None = None, counts: Counts | None = None, door: Door | None = None
+    settings: Settings,
+    ports: Ports,
+    clock: Clock,
+    ids: Ids,
+    dial: Dial | None = None,
+    counts: Counts | None = None,
+    door: Door | None = None,
+    rules: Rules | None = None,
 ) -> None:
-    """Until cancelled; `dial` and `door` None: over the network; `counts` None: its own. :raise Failed: `not_joined`: there is no certificate yet."""
+    """Until cancelled; `dial` and `door` None: over the network; `counts` and `rules` None: its own. :raise Failed: `not_joined`: there is no certificate yet."""
     identity = identity_of(settings)
     if not identity.joined:
         raise Failed("not_joined", "this host has not joined a platform: `houyi agent --join-file FILE`, with a token from `houyi host join-token` in FILE")
     facts = await _facts(ports, clock)
     log.info("agent_started", accelerator=facts.accelerator.accelerator.value, reason=facts.accelerator.reason, host_id=identity.host_id())
-    counts, reports = counts or Counts(), Reports()
+    counts, reports, rules = counts or Counts(), Reports(), rules or Rules()
     ledger = Ledger(settings.state_dir / "agent" / "ledger")
     credentials = MoveCredentials(identity, ports.mover.credentials, clock)
     link = Link(
@@ -61,7 +69,7 @@ async def run_agent(
         counts=counts,
     )
     steps = Steps(ports, link.read_image, lambda: ledger.desired, clock)
-    loop = Loop(ports, ledger, reports, clock, facts.boot_id, steps, counts, settings.agent.pass_seconds)
+    loop = Loop(ports, ledger, reports, clock, facts.boot_id, steps, counts, settings.agent.pass_seconds, rules.plan)
     door = door or NetDoor(identity, settings.agent, ports.passages, settings.run_dir / "moves")
     loop.serve_moves(
         Moves(
@@ -76,6 +84,7 @@ async def run_agent(
                 tls_name=move_name(identity.host_id()),
                 quiet=loop.quiet,
                 served=loop.serve,
+                plan_end=rules.plan_end,
             )
         )
     )

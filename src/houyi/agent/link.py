@@ -71,6 +71,8 @@ class _Connection:
     serial: int = 0
     chunks: dict[int, asyncio.Future[bytes]] = field(default_factory=dict)
     request: int = 0
+    revision: int = 0
+    """Of the newest snapshot that has come over it."""
 
 
 class Link:
@@ -179,7 +181,12 @@ class Link:
 
     def _take(self, message: Down, connection: _Connection, loop: Loop, streams: Streams) -> None:
         match message:
+            case Desired() if message.revision < connection.revision:
+                log.warning(
+                    "desired_old", revision=message.revision, newest=connection.revision
+                )  # only a store that was restored begins anew, and then the link does too
             case Desired():
+                connection.revision = message.revision
                 loop.take(message)
             case ImageChunk():
                 answer = connection.chunks.get(message.request)

@@ -11,6 +11,7 @@ from houyi.agent.counts import Counts
 from houyi.agent.ledger import Ledger
 from houyi.agent.moves import Moves
 from houyi.agent.reports import Reports
+from houyi.agent.rules import PlanVm
 from houyi.agent.sight import Sight
 from houyi.agent.steps import Steps
 from houyi.agent.vm import Parts, ServedVm
@@ -19,6 +20,7 @@ from houyi.base.log import get_log
 from houyi.host.port import Ports
 from houyi.model.ids import VmId
 from houyi.model.vm import DesiredVm, ObservedVm, VmState
+from houyi.planning import lifecycle
 from houyi.planning.lifecycle import Memory
 from houyi.wire.agents import Desired, Happening
 
@@ -31,7 +33,18 @@ PARTED_KEPT_SECONDS = 30 * 86400.0
 class Loop:
     """`run()` goes on until cancelled; `take(desired)` is what the link calls."""
 
-    def __init__(self, ports: Ports, ledger: Ledger, reports: Reports, clock: Clock, boot_id: str, steps: Steps, counts: Counts, pass_seconds: float) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        ledger: Ledger,
+        reports: Reports,
+        clock: Clock,
+        boot_id: str,
+        steps: Steps,
+        counts: Counts,
+        pass_seconds: float,
+        plan: PlanVm = lifecycle.plan,
+    ) -> None:
         self._ports = ports
         self._ledger = ledger
         self._reports = reports
@@ -54,6 +67,7 @@ class Loop:
             clock=clock,
             counts=counts,
             boot_id=boot_id,
+            plan=plan,
         )
 
     def serve_moves(self, moves: Moves) -> None:

@@ -22,14 +22,15 @@ from houyi.model.ids import MigrationId, VmId
 from houyi.model.migration import DesiredMove, End, Landing, MigrationKind, ObservedMove, Order
 from houyi.model.vm import LOCAL, Power
 from houyi.planning.lifecycle import PREPARE, SHOWN, Memory, Step
-from houyi.planning.migration.ends import EndPlan, Here, MoveMemory, MoveStep, plan_end
+from houyi.planning.migration.ends import EndPlan, Here, MoveMemory, MoveStep
 from houyi.wire.agents import Desired
 
 log = get_log(__name__)
 
 LOOK_SECONDS = 1.0
 """How often a move is looked at without an event."""
-RETRY_SECONDS = 1.0
+RECOVER_SECONDS = 5.0
+"""Between two tries to take up a broken post-copy: half of the guest's pages wait for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class MoveParts:
     """Until the lifecycle is not in the middle of anything with the VM."""
     served: Callable[[VmId], None]
     """The lifecycle may look at the VM again."""
+    plan_end: Callable[[DesiredMove, Here, MoveMemory], EndPlan]
 
 
 class Moves:
@@ -63,6 +65,9 @@ class Moves:
             self._served.pop(move_id).end()
         for move_id, memory in list(self._parts.ledger.moves.items()):
             if move_id not in wanted:
+                if self._is_open(move_id, memory, desired):
+                    log.error("move_forgotten_by_server", move=move_id, vm=memory.vm_id)  # an older store was restored? It stays held: another host may have it
+                    continue
                 unhold(self._parts, move_id, memory.vm_id)
                 self._parts.ledger.forget_move(move_id)
                 self._parts.reports.forget_move(move_id)
@@ -70,6 +75,11 @@ class Moves:
             if move_id not in self._served:
                 self._served[move_id] = ServedMove(move, self._parts)
             self._served[move_id].order(move)
+
+    def _is_open(self, move_id: MigrationId, memory: MoveMemory, desired: Desired) -> bool:
+        """It was begun here and has neither been released nor cleaned; and the VM is wanted, which the lifecycle would run."""
+        held = self._parts.ledger.memories.get(memory.vm_id, Memory()).moving == move_id
+        return held and memory.begun and any(vm.id == memory.vm_id for vm in desired.vms)
 
     def poke(self, vm_id: VmId) -> None:
         """Something happened to this VM."""
@@ -112,6 +122,8 @@ class ServedMove:
         self._attempt: Attempt | ColdAttempt | None = None
         self._going = asyncio.Lock()
         self._admitted = self._prepared = False
+        self._ended_at = float("-inf")
+        """Of the clock's monotonic seconds: when the last attempt of this process did."""
         self._stage, self._progress = "", 0.0
         self._handlers: Mapping[MoveStep, Callable[[], Awaitable[None]]] = {
             MoveStep.HOLD: self._hold,
@@ -144,9 +156,10 @@ class ServedMove:
             self._task = asyncio.create_task(self._work(), name=f"move-{self._move.id}")
 
     def end(self) -> None:
-        """It is told nothing of this move any more."""
-        if self._task is not None:
-            self._task.cancel()
+        """It is told nothing of this move any more. What still tries to say GO has nobody left to say it to."""
+        for task in (self._task, self._attempt.task if self._attempt else None):
+            if task is not None:
+                task.cancel()
 
     async def stop(self) -> None:
         tasks = [task for task in (self._task, self._attempt.task if self._attempt else None) if task is not None]
@@ -178,7 +191,7 @@ class ServedMove:
         """One look and one step; whether there was something to do. :raise Unavailable: :raise OSError: look again later."""
         here = await self._here()
         move = self._move
-        plan = plan_end(move, here, self._memory())
+        plan = self._parts.plan_end(move, here, self._memory())
         self._parts.ledger.keep_move(move.id, plan.memory)
         self._report(here, plan)
         if not plan.steps:
@@ -206,6 +219,7 @@ class ServedMove:
             running=self._attempt is not None and not self._attempt.task.done(),
             admitted=self._admitted,
             prepared=self._prepared,
+            rested=self._parts.clock.monotonic() >= self._ended_at + RECOVER_SECONDS,
         )
 
     def _memory(self) -> MoveMemory:
@@ -296,6 +310,7 @@ class ServedMove:
 
     def _ended(self, attempt: Attempt | ColdAttempt) -> None:
         """It is over: written down, then told."""
+        self._ended_at = self._parts.clock.monotonic()
         memory = self._memory()
         kept = replace(memory, over=True, error=attempt.problem, figures=attempt.figures, mode=attempt.mode, gap_ms=attempt.gap_ms)
         try:

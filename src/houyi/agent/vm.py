@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from houyi.agent.counts import Counts
 from houyi.agent.ledger import Ledger
 from houyi.agent.reports import Reports
+from houyi.agent.rules import PlanVm
 from houyi.agent.sight import Sight
 from houyi.agent.steps import Steps
 from houyi.base.clock import Clock
@@ -15,7 +16,7 @@ from houyi.host.port import DomainSeen, Guests
 from houyi.model.errors import Failed, HouyiError, Problem, Unavailable
 from houyi.model.ids import VmId
 from houyi.model.vm import DesiredVm, GuestAgent, ObservedVm, VmState, may_follow
-from houyi.planning.lifecycle import LIVE, ONCE, SHOWN, WATCH_SECONDS, Memory, Plan, Seen, Step, done, failed, plan
+from houyi.planning.lifecycle import LIVE, ONCE, SHOWN, WATCH_SECONDS, Memory, Plan, Seen, Step, done, failed
 from houyi.wire.agents import Happening
 
 log = get_log(__name__)
@@ -41,6 +42,7 @@ class Parts:
     clock: Clock
     counts: Counts
     boot_id: str
+    plan: PlanVm
 
 
 class ServedVm:
@@ -135,7 +137,7 @@ class ServedVm:
                 return
             domain = sighting.domains.get(self._id)
             seen = _seen(domain, self._id in sighting.files)
-            answer = plan(desired, seen, self._memory(), boot_id=parts.boot_id, now=parts.clock.now())
+            answer = parts.plan(desired, seen, self._memory(), boot_id=parts.boot_id, now=parts.clock.now())
             parts.ledger.keep(self._id, answer.memory)
             if answer.gone:
                 parts.reports.gone(self._id)

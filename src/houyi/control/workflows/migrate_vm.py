@@ -4,7 +4,7 @@ Whatever follows from a course is in the same transaction: the claim that change
 often, on however many servers: a course is only ever moved on from the one that was looked at.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from houyi.base.log import get_log
@@ -25,6 +25,9 @@ from houyi.store.views.vm import vms_by_id
 
 log = get_log(__name__)
 
+Decide = Callable[[Migration, Traffic, float], Decision]
+"""`planning.migration.course.decide`, or what a test puts in its place."""
+
 _TOLD: Mapping[MigrationState, tuple[str, str]] = {
     MigrationState.MOVING: ("vm.migration_started", "on its way"),
     MigrationState.UNKNOWN: ("vm.migration_unknown", "it cannot be told where it runs"),
@@ -34,7 +37,7 @@ _TOLD: Mapping[MigrationState, tuple[str, str]] = {
 """What becomes an event of the VM, when a move comes into this state."""
 
 
-async def move_vms(control: Control) -> None:
+async def move_vms(control: Control, decide: Decide = decide) -> None:
     """One pass. One that cannot be moved on now holds up no other."""
     pending = in_turn(await control.store.read(open_migrations))
     for number, migration in enumerate(pending):

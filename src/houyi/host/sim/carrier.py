@@ -27,7 +27,7 @@ class SimCarrier:
                 yield number * BLOCK_BYTES, self._block(vm_id, number)
 
     def _block(self, vm_id: VmId, number: int) -> bytes:
-        return b"%d of %s: %s" % (number, vm_id.encode(), self._sim.contents[vm_id])
+        return b"%d of %s: %d: %s" % (number, vm_id.encode(), self._sim.written.get(vm_id, 0), self._sim.contents[vm_id])
 
     async def digest(self, vm_id: VmId, name: str) -> str:
         return _digest({number * BLOCK_BYTES: self._block(vm_id, number) for number in range(self._sim.disks[vm_id])})
@@ -50,7 +50,8 @@ class SimCarrier:
         if parcel.size_bytes != vm.spec.disk_gib * BLOCK_BYTES:
             raise Failed("carried_refused", f"the disk of VM {vm.name} is of another size: it is not this VM's")
         self._sim.disks[vm.id] = vm.spec.disk_gib
-        self._sim.contents[vm.id] = blocks[0].partition(b": ")[2]
+        _, mark, self._sim.contents[vm.id] = blocks[0].split(b": ", 2)
+        self._sim.written[vm.id] = int(mark)
 
 
 def _digest(blocks: dict[int, bytes]) -> str:

@@ -140,13 +140,20 @@ class SimJob:
         await self._pass(downtime)
         sent = self.figures.memory_sent_mib + pending
         self._tell(memory_remaining_mib=0.0, memory_sent_mib=sent, downtime_ms=downtime * 1000)
+        self._copied()
 
     def _switch(self, pending: float) -> None:
         there = self._need_there()
         there.missing_mib, there.transient = pending, False
         self._here.state, self._here.move = VmState.PAUSED, Presence.POSTCOPY
         there.state, there.move = self._was, Presence.POSTCOPY
+        self._copied()
         self._changed()
+
+    def _copied(self) -> None:
+        """The guest is stopped, and its disk over there is the same as here."""
+        if self.vm.id in self.source.written and self.vm.id not in self.destination.on:
+            self.destination.written[self.vm.id] = self.source.written[self.vm.id]
 
     def _meet_again(self) -> None:
         there = self.destination.domains.get(self.vm.id)

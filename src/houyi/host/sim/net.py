@@ -122,6 +122,11 @@ class SimNet:
         """The moves for which they are open there."""
         return [move for where, move in self._doors if where == address]
 
+    @property
+    def roads(self) -> tuple[SimRoad, ...]:
+        """The ways that are open."""
+        return tuple(self._roads.values())
+
     def shut_door(self, address: str, move: MigrationId) -> None:
         """What came in through it is let go: the far end hears of it if it can."""
         self._doors.pop((address, move), None)

@@ -236,6 +236,7 @@ class SimDisks:
         for key in [key for key in self._sim.carried if key[0] == vm_id]:
             del self._sim.carried[key]
         self._sim.seeds.pop(vm_id, None)
+        self._sim.written.pop(vm_id, None)
 
 
 class SimNetworks:

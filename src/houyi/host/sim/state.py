@@ -31,6 +31,7 @@ class SimStorage:
     disks: dict[VmId, int] = field(default_factory=dict)
     """VM -> GiB of its disk."""
     contents: dict[VmId, bytes] = field(default_factory=dict)
+    written: dict[VmId, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -91,6 +92,8 @@ class SimState:
         """Folders that other machines may see as well, by name; `share` adds one."""
         self.on: dict[VmId, SimStorage] = {}
         """Where the disks are that are not this machine's own."""
+        self.written: dict[VmId, int] = {}
+        """A mark of whose writes are on a VM's disk here, for who watches; it is copied with the disk. None: as its image made it."""
         self.seeds: dict[VmId, DesiredVm] = {}
         self.cache: dict[ImageId, DesiredImage] = {}
         self.parts: dict[ImageId, bytearray] = {}

@@ -50,7 +50,7 @@ class MoveMemory:
     begun: bool = False
     over: bool = False
     recovered: bool = False
-    """A recovery has been tried under the present order."""
+    """A recovery has been tried under the present order: the next one is in a while, since the line may not be back yet."""
     went: bool = False
     withdrawn: bool = False
     order: Order | None = None
@@ -74,6 +74,8 @@ class Here:
     admitted: bool = False
     prepared: bool = False
     """By this process: after a restart it is done again, which changes nothing."""
+    rested: bool = True
+    """What was tried last is so long ago that it may be tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,7 @@ def _source(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
             return _clean(here, memory)
         case Order.STAND_BY:
             return EndPlan(memory=memory, steps=() if here.held else (_S.HOLD,))
-        case Order.RECOVER if not here.running and here.presence is _P.POSTCOPY_BROKEN and not memory.recovered:
+        case Order.RECOVER if not here.running and here.presence is _P.POSTCOPY_BROKEN and (here.rested or not memory.recovered):
             return EndPlan(memory=replace(memory, recovered=True, error=None), steps=(_S.RECOVER,))
         case Order.CANCEL:
             return _cancel(move, here, memory)
