@@ -57,6 +57,7 @@ class TestSource:
             (O.RELEASE, here(P.OFF), replace(EMPTY, over=True), (S.UNHOLD,)),
             (O.RELEASE, here(P.SENDING), EMPTY, (S.ABORT,)),
             (O.RELEASE, here(P.LIVE, held=False), replace(EMPTY, over=True), ()),
+            (O.CLEAN, here(P.POSTCOPY, running=True), EMPTY, ()),
             (O.CLEAN, here(P.HALTED), EMPTY, (S.DESTROY,)),
             (O.CLEAN, here(P.NONE), EMPTY, (S.REMOVE,)),
             (O.CLEAN, here(P.NONE, files=False), EMPTY, (S.UNHOLD,)),

@@ -173,8 +173,6 @@ class SimJob:
             await self._pass(TICK_SECONDS)
             there.missing_mib = max(0.0, there.missing_mib - self._bandwidth() * TICK_SECONDS)
             self._tell(memory_remaining_mib=there.missing_mib)
-        there.move = None
-        self._changed()
 
     async def _finish(self) -> None:
         there, switched = self._need_there(), self.figures.postcopy
@@ -184,7 +182,9 @@ class SimJob:
             raise Failed("migration_failed", "the guest is not at the destination any more")
         there.transient = False
         if self.terms.postcopy and not switched:
-            there.state, there.move = self._was, None  # without the first key it runs by itself
+            there.state = self._was  # without the first key it runs by itself
+        if self.terms.postcopy:
+            there.move = None
         self._changed()
         await self._enter(Phase.FINISHED)
         await self._message()
@@ -248,7 +248,7 @@ class SimJob:
         """libvirtd has come back and finds a job that was under way."""
         if self.phase is Phase.CONFIRM and self._is_here():
             self.source.external_destroy(self.vm.id)
-        elif self.phase not in (Phase.FINISH, Phase.FINISHED):
+        elif self.phase not in (Phase.FINISH, Phase.FINISHED) or self._here.move is Presence.POSTCOPY:
             self._return()
         elif self._here.move is Presence.SENDING:
             self._here.move = None

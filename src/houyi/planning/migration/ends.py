@@ -159,8 +159,8 @@ def _release(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
 
 
 def _clean(here: Here, memory: MoveMemory) -> EndPlan:
-    if here.presence is not _P.NONE:
-        return EndPlan(memory=memory, steps=(_S.DESTROY,))
+    if here.presence is not _P.NONE:  # while libvirt is still giving it up it is let: cut short, it might tell the other end that it failed
+        return EndPlan(memory=memory, steps=() if here.running else (_S.DESTROY,))
     if here.files:
         return EndPlan(memory=memory, steps=(_S.REMOVE,))
     return EndPlan(memory=memory, steps=(_S.UNHOLD,) if here.held else (), clean=not here.held)
