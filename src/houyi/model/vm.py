@@ -192,6 +192,10 @@ class VmSpec:
     """The pool that its hosts must be of; None: any host, in a pool or not."""
     cpu_features: tuple[str, ...] = ()
     """CPU features that it must have whatever else it gets: it goes where they can be had only."""
+    profile: str = ""
+    """The tuning profile that it shall run with; empty: its host's, if that has one."""
+    knobs: Mapping[str, str] = field(default_factory=dict)
+    """Own settings of VM knobs, which win over the profile's; each says in `planning.tuning` when it takes effect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +233,8 @@ class DesiredVm:
     """The nodes of its host that it was fitted to, with its epoch; empty where the host has one node only."""
     cpu: GuestCpu | None = None
     """The CPU of its host's pool, for its next start; None: the host's own choice. Never stored with the VM: what it runs with is what it was started with."""
+    tuning: Mapping[str, str] = field(default_factory=dict)
+    """Settings of VM knobs that hold on its host, by `planning.tuning.resolve`. Never stored with the VM, as above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +258,8 @@ class ObservedVm:
     """'kvm' or 'qemu' once it has been started."""
     cpu_features: tuple[str, ...] = ()
     """All CPU features that the guest runs with; empty: it does not run, or that is not known."""
+    tuned: Mapping[str, str] = field(default_factory=dict)
+    """Settings of VM knobs that the guest runs with, where they are not the default; empty: it does not run, or that is not known."""
     guest_agent: GuestAgent = GuestAgent.DISCONNECTED
     guest_addresses: tuple[str, ...] = ()
     """As the guest reports them; the address the platform gave is in DesiredVm.nics."""

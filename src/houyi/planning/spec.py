@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from houyi.model.cpu import are_words
 from houyi.model.errors import Invalid, TooLarge
 from houyi.model.names import check_name
+from houyi.model.tuning import Scope
 from houyi.model.vm import VmSpec
+from houyi.planning.tuning.knobs import check_settings
+from houyi.planning.tuning.profiles import check_profile
 
 VCPUS_MAX = 240
 """Under q35 more needs an emulated IOMMU with interrupt remapping, which we do not configure."""
@@ -30,7 +33,8 @@ _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 
 
 def check_spec(spec: VmSpec) -> None:
-    """:raise Invalid: `vcpus_invalid`, `memory_invalid`, `disk_invalid`, `nics_invalid`, `cpu_model_invalid`, `cpu_features_invalid`, `labels_invalid`, `downtime_invalid`. :raise TooLarge: `user_data_too_large`, `ssh_keys_too_large`."""
+    """:raise Invalid: `vcpus_invalid`, `memory_invalid`, `disk_invalid`, `nics_invalid`, `cpu_model_invalid`, `cpu_features_invalid`, `labels_invalid`, `downtime_invalid`,
+    `profile_unknown`, `knob_unknown`, `knob_scope`, `knob_value_invalid`, `knobs_exclude`. :raise TooLarge: `user_data_too_large`, `ssh_keys_too_large`."""
     if not 1 <= spec.vcpus <= VCPUS_MAX:
         raise Invalid("vcpus_invalid", f"vcpus must be between 1 and {VCPUS_MAX}, not {spec.vcpus}")
     if not MEMORY_MIB_MIN <= spec.memory_mib <= MEMORY_MIB_MAX:
@@ -51,6 +55,8 @@ def check_spec(spec: VmSpec) -> None:
         raise TooLarge(
             "ssh_keys_too_large", f"the SSH keys of a VM are limited to {SSH_KEYS_BYTES_MAX} bytes together: let a program on the guest fetch the rest"
         )
+    check_profile(spec.profile)
+    check_settings(spec.knobs, Scope.VM)
     check_downtime(spec.downtime_ms_max)
     check_labels(spec.labels)
     check_labels(spec.host_labels)
