@@ -115,6 +115,7 @@ async def one_move(machines: RealMachines, vm: DesiredVm, mode: str) -> DesiredV
     presences = [(await host.ports.mover.presences([vm.id]))[vm.id] for host in (machines.source, machines.destination)]
     assert presences == [Presence.NONE, Presence.LIVE]
     assert figures.memory_sent_mib > (0 if mode == "multifd with zstd" else WRITER_MIB)
+    assert (figures.smaller > 1.5) == ("zstd" in mode) or figures.postcopy, figures
     assert figures.rounds > 0
     if mode != "shared folder":  # which has in it what its disk stands on
         await machines.source.ports.disks.leave_vm(vm.id)

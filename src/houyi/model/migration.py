@@ -148,6 +148,8 @@ class Figures:
     """Expected, while it moves; as it was, at the end."""
     throttle_percent: int = 0
     postcopy: bool = False
+    smaller: float = 0.0
+    """The memory that was sent, by the bytes that it took: how far it could be compressed, where it was. About 1 where it was not; 0: nothing was sent yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

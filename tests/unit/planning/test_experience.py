@@ -19,7 +19,7 @@ from houyi.planning.migration.experience import (
     line_between,
     measured,
 )
-from houyi.planning.migration.forecast import Forecast, Line
+from houyi.planning.migration.forecast import PACKED_MIB_S, SETUP_SECONDS, ZSTD_RATIO, Forecast, Line
 from made import a_vm, an_image
 from unit.planning.moves import move, seen
 
@@ -82,6 +82,23 @@ class TestLine:
         known.append(probed(went(ends=(A, C), terms=capped), one_mib_s=7.0, all_mib_s=7.0))
         assert line_between(A, B, Experience(moves=known)).all_mib_s == 300.0
 
+    def test_what_passes_besides_sending(self) -> None:
+        def took(seconds: float, **values: Any) -> Migration:
+            return went(elapsed_seconds=seconds, bandwidth_mib_s=100.0, memory_sent_mib=150.0, disk_sent_mib=50.0, **values)
+
+        assert line_between(A, B, NOTHING).setup_seconds == SETUP_SECONDS
+        known = [took(3.0), took(3.5), took(3.2), took(9.0, throttle_percent=50), took(9.0, postcopy=True), took(9.0, state=MigrationState.FAILED)]
+        assert line_between(B, A, Experience(moves=known)).setup_seconds == pytest.approx(1.2)
+        assert line_between(B, C, Experience(moves=known)).setup_seconds == pytest.approx(1.2), "as everybody's, between strangers"
+        assert line_between(A, B, Experience(moves=[took(1.0)])).setup_seconds == 0.0
+
+    def test_how_fast_the_hosts_compress_where_that_held_up_the_line(self) -> None:
+        several, packed = Terms(channels=4), Terms(channels=4, compressed=True)
+        filled = [went(bandwidth_mib_s=700.0, terms=several), went(bandwidth_mib_s=690.0, smaller=3.0, terms=packed)]
+        assert line_between(A, B, Experience(moves=filled)).packed_mib_s == PACKED_MIB_S
+        held_up = [*filled, went(bandwidth_mib_s=100.0, smaller=3.0, terms=packed)]
+        assert line_between(A, B, Experience(moves=held_up)) == Line(one_mib_s=700.0, all_mib_s=700.0, packed_mib_s=300.0)
+
     @pytest.mark.parametrize(
         "one", [went(bandwidth_mib_s=5.0, terms=Terms(bandwidth_mib_s_max=5.0)), went(), went(kind=MigrationKind.COLD, bandwidth_mib_s=5.0)]
     )
@@ -111,6 +128,13 @@ class TestGuest:
         found = measured(vm(memory_mib=512), Line(), known)
         assert (found.dirty_mib_s, found.samples, found.memory_mib, found.disk_mib) == (38.0, 40, 140.0, 40.0)
         assert measured(vm(memory_mib=64), Line(), known).memory_mib == 64.0, "never more than it has"
+
+    def test_how_far_its_memory_is_compressed_as_its_own_moves_tell_else_everybodys(self) -> None:
+        packed = Terms(channels=4, compressed=True)
+        moves = [went(smaller=1.0), *(went(smaller=ratio, terms=packed) for ratio in (1.8, 1.9, 2.0)), went(smaller=0.9, vm_id="another", terms=packed)]
+        assert measured(vm(), Line(), NOTHING).smaller == ZSTD_RATIO
+        assert measured(vm(), Line(), Experience(moves=moves)).smaller == 1.9
+        assert measured(vm(), Line(), Experience(moves=moves[-1:])).smaller == 1.0
 
 
 def samples(**rates: float) -> Experience:

@@ -56,7 +56,7 @@ def figures_of(stats: Mapping[str, Any], state: tuple[int, int] = (libvirt.VIR_D
     def mib(name: str) -> float:
         return float(stats.get(name, 0)) / MIB
 
-    page = float(stats.get("memory_page_size", _PAGE))
+    page, sent = float(stats.get("memory_page_size", _PAGE)), float(stats.get("memory_processed", 0))
     return Figures(
         elapsed_seconds=float(stats.get("time_elapsed", 0)) / 1000,
         memory_total_mib=mib("memory_total"),
@@ -71,4 +71,5 @@ def figures_of(stats: Mapping[str, Any], state: tuple[int, int] = (libvirt.VIR_D
         downtime_ms=float(stats.get("downtime", 0)),
         throttle_percent=throttle if (throttle := int(stats.get("auto_converge_throttle", 0))) > LEAST_THROTTLE else 0,
         postcopy=is_postcopy(*state),
+        smaller=float(stats.get("memory_normal_bytes", 0)) / sent if sent else 0.0,
     )

@@ -119,7 +119,9 @@ class SimJob:
             rounds = seen.rounds
             if left <= 1e-6:
                 left, dirtied, rounds = dirtied, 0.0, rounds + 1
-            self._tell(memory_remaining_mib=left, memory_sent_mib=seen.memory_sent_mib + sent, rounds=rounds, dirty_mib_s=writes, bandwidth_mib_s=rate)
+            self._tell(
+                memory_remaining_mib=left, memory_sent_mib=seen.memory_sent_mib + sent, rounds=rounds, dirty_mib_s=writes, bandwidth_mib_s=rate, smaller=1.0
+            )
 
     async def _copy_disk(self) -> None:
         if not self.landing.copies_disk:

@@ -13,7 +13,7 @@ from statistics import median
 from houyi.model.ids import HostId, VmId
 from houyi.model.migration import Figures, Forecast, GuestSample, LineRates, Migration, MigrationKind, MigrationState, MoveMode, Outcome, Terms
 from houyi.model.vm import LOCAL, Vm
-from houyi.planning.migration.forecast import HISTORY, Correction, Line, Measured, correction, forecast
+from houyi.planning.migration.forecast import HISTORY, PACKED_MIB_S, SETUP_SECONDS, ZSTD_RATIO, Correction, Line, Measured, correction, forecast
 
 LINE_ASSUMED_MIB_S = 110.0
 """A gigabit: what the slowest line between two servers carries today. Too low a guess tells of a long move, too high a one of a downtime that is not kept."""
@@ -25,6 +25,10 @@ UNSATURATED = 0.9
 """Of proportional growth with the span: beyond it, noise would invent a working set."""
 SATURATION_MAX = 2.0
 """How often a guest is taken to write over its working set within the shortest span, if it has written to all of it by then: once is certain."""
+UNFILLED = 0.8
+"""Of what a line carries: a compressed move that sends less was held up by the compressing."""
+SETUP_MAX_SECONDS = 10.0
+"""What is more is not setting up."""
 FEW = 3
 """Fewer outcomes than this do not speak for a VM or for a pair of hosts: those of more moves say more."""
 
@@ -62,7 +66,16 @@ def measured(vm: Vm, line: Line, known: Experience) -> Measured:
         line=line,
         samples=len(samples) or int(known_rate),
         vcpus=spec.vcpus,
+        smaller=_smaller(vm, known),
     )
+
+
+def _smaller(vm: Vm, known: Experience) -> float:
+    """How far this guest's memory was compressed in its last moves, else everybody's."""
+    packed = [(move.vm_id, figures.smaller) for move, figures in _figures(known) if move.spec.terms.compressed and figures.smaller and not figures.postcopy]
+    own = [ratio for vm_id, ratio in packed if vm_id == vm.desired.id]
+    found = own or [ratio for _, ratio in packed]
+    return max(1.0, median(found[-HISTORY:])) if found else ZSTD_RATIO
 
 
 def _writing(samples: Sequence[GuestSample]) -> tuple[float, float]:
@@ -107,24 +120,51 @@ def line_between(source: HostId, destination: HostId, known: Experience) -> Line
     uncapped = [(move, figures) for move, figures in _figures(known) if figures.bandwidth_mib_s > 0 and not move.spec.terms.bandwidth_mib_s_max]
     between = [(move, figures) for move, figures in uncapped if {move.source_id, move.destination_id} == {source, destination}]
     found = between or uncapped
-    one = _rate(found, lambda channels: channels == 1)
-    several = _rate(found, lambda channels: channels > 1)
+    one = _rate(found, lambda terms: terms.channels == 1)
+    several = _rate(found, lambda terms: terms.channels > 1 and not terms.compressed)
     ours = [line for move, line in _probed(known) if {move.source_id, move.destination_id} == {source, destination}]
     probed = ours or [line for _, line in _probed(known)]
     if probed:  # what QEMU did is believed before what it may do
         one = one or median(line.one_mib_s for line in probed[-HISTORY:])
         several = several or max(one, median(line.all_mib_s for line in probed[-HISTORY:]))
+    setup = _setup_seconds(source, destination, known)
     if not one and not several:
-        return Line(one_mib_s=LINE_ASSUMED_MIB_S, all_mib_s=LINE_ASSUMED_MIB_S, assumed=True)
-    return Line(one_mib_s=one or several, all_mib_s=several or one, assumed=not between and not ours)
+        return Line(one_mib_s=LINE_ASSUMED_MIB_S, all_mib_s=LINE_ASSUMED_MIB_S, assumed=True, setup_seconds=setup)
+    several = several or one
+    packed = [
+        figures.bandwidth_mib_s * figures.smaller for move, figures in found if move.spec.terms.compressed and figures.bandwidth_mib_s < UNFILLED * several
+    ]
+    return Line(
+        one_mib_s=one or several,
+        all_mib_s=several,
+        assumed=not between and not ours,
+        packed_mib_s=median(packed[-HISTORY:]) if packed else PACKED_MIB_S,
+        setup_seconds=setup,
+    )
+
+
+def _setup_seconds(source: HostId, destination: HostId, known: Experience) -> float:
+    """What moves took that was not sending: of those between the two, else of all."""
+    took = [
+        (move, figures.elapsed_seconds - (figures.memory_sent_mib + figures.disk_sent_mib) / figures.bandwidth_mib_s)
+        for move, figures in _figures(known)
+        if move.course.state is MigrationState.DONE
+        and figures.elapsed_seconds
+        and figures.bandwidth_mib_s
+        and not figures.throttle_percent
+        and not figures.postcopy
+    ]
+    between = [seconds for move, seconds in took if {move.source_id, move.destination_id} == {source, destination}]
+    found = between or [seconds for _, seconds in took]
+    return min(SETUP_MAX_SECONDS, max(0.0, median(found[-HISTORY:]))) if found else SETUP_SECONDS
 
 
 def _probed(known: Experience) -> list[tuple[Migration, LineRates]]:
     return [(move, move.source.line) for move in known.moves if move.source is not None and move.source.line is not None]
 
 
-def _rate(found: Sequence[tuple[Migration, Figures]], fits: Callable[[int], bool]) -> float:
-    rates = [figures.bandwidth_mib_s for move, figures in found if fits(move.spec.terms.channels)]
+def _rate(found: Sequence[tuple[Migration, Figures]], fits: Callable[[Terms], bool]) -> float:
+    rates = [figures.bandwidth_mib_s for move, figures in found if fits(move.spec.terms)]
     return median(rates[-HISTORY:]) if rates else 0.0
 
 
