@@ -1,10 +1,14 @@
-"""Facts and specs that tests of tuning share."""
+"""Facts, specs and domains that tests of tuning share."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
+from houyi.host.domxml.context import DomainContext, VmPaths
 from houyi.model.host import Accelerator, AcceleratorProbe, HostFacts, NumaNode
-from houyi.model.ids import ImageId
-from houyi.model.vm import VmSpec
+from houyi.model.ids import ImageId, NetworkId, ProjectId, VmId
+from houyi.model.image import DiskFormat
+from houyi.model.vm import DesiredNic, DesiredVm, Power, VmSpec
 
 TCG_FACTS = HostFacts(
     hostname="h1",
@@ -33,3 +37,37 @@ KVM_FACTS = replace(
 
 def spec_with(*, profile: str = "", **knobs: str) -> VmSpec:
     return VmSpec(image_id=ImageId("i"), vcpus=2, memory_mib=512, disk_gib=4, profile=profile, knobs=knobs)
+
+
+_FOLDER = Path("/var/lib/houyi/vms/11111111-2222-4333-8444-555555555555")
+_PATHS = VmPaths(
+    disk=_FOLDER / "disk.qcow2",
+    base=_FOLDER / "base.qcow2",
+    base_format=DiskFormat.QCOW2,
+    seed=_FOLDER / "seed.iso",
+    nvram=_FOLDER / "nvram.fd",
+    console_log=_FOLDER / "console.log",
+    serial_socket=Path("/run/houyi/sockets/1.serial"),
+    vnc_socket=Path("/run/houyi/sockets/1.vnc"),
+)
+
+
+def context(settings: Mapping[str, str], *, vcpus: int = 2) -> DomainContext:
+    """A VM with these settings on a host that has everything: KVM, and a node of four CPUs that the VM was fitted to."""
+    nics = tuple(
+        DesiredNic(network_id=NetworkId(f"{letter * 8}-0000-4000-8000-000000000001"), mac=f"52:54:00:{letter * 2}:00:01", address="") for letter in "ab"
+    )
+    vm = DesiredVm(
+        id=VmId(_FOLDER.name),
+        project_id=ProjectId("p"),
+        name="tuned",
+        epoch=1,
+        generation=1,
+        spec=replace(spec_with(), vcpus=vcpus, video=False),
+        power=Power.RUNNING,
+        nics=nics,
+        numa_nodes=(1,),
+        tuning=dict(settings),
+    )
+    node = NumaNode(number=1, cpus=(2, 3, 6, 7), memory_mib=4096)
+    return DomainContext(vm=vm, accelerator=Accelerator.KVM, tcg_tb_size_mib=64, paths=_PATHS, numa=(node,), cpus=node.cpus[:vcpus])

@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element
 
 from houyi.host.domxml import agent, clock, cpu, disk, machine, memory, metadata, nic, panic, pci, rng, serial, video
 from houyi.host.domxml.context import Configure, DomainContext
+from houyi.host.domxml.tuning import tune
 
 CONFIGURATORS: tuple[Configure, ...] = (
     machine.configure,
@@ -31,6 +32,7 @@ def domain_element(ctx: DomainContext) -> Element:
     domain = Element("domain")
     for configure in CONFIGURATORS:
         configure(ctx, domain)
+    tune(ctx, domain)
     return domain
 
 

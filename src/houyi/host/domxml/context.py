@@ -45,6 +45,8 @@ class DomainContext:
     """QEMU machine type; libvirt pins 'q35' to the versioned one when it defines the domain."""
     numa: tuple[NumaNode, ...] = ()
     """This host's nodes."""
+    cpus: tuple[int, ...] = ()
+    """CPUs of this host that were chosen for its vCPUs, one each in their order; empty: none were."""
 
     @property
     def nodes(self) -> tuple[NumaNode, ...]:
