@@ -4,25 +4,14 @@ Documents (`doc`) are JSON texts of the model's dataclasses; whatever is searche
 Times are Unix seconds. `revision` is the store's revision at the row's last write.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, false
+from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, Table, Text, UniqueConstraint, false
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-def _revision() -> Column[int]:
-    return Column("revision", BigInteger, nullable=False)
-
-
-def _created() -> Column[float]:
-    return Column("created_at", Float(53), nullable=False)
-
+from houyi.store.schema import created_column, revision_column
+from houyi.store.schema import metadata as metadata
+from houyi.store.tables_moves import migration as migration
+from houyi.store.tables_moves import migration_course as migration_course
+from houyi.store.tables_moves import migration_observed as migration_observed
+from houyi.store.tables_moves import vm_sample as vm_sample
 
 counter = Table(
     "counter",
@@ -47,8 +36,8 @@ project = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
 )
 
 token = Table(
@@ -60,8 +49,8 @@ token = Table(
     Column("role", Text, nullable=False),
     Column("secret_sha256", Text, nullable=False),
     Column("expires_at", Float(53), nullable=False),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
     UniqueConstraint("project_id", "name"),
 )
 
@@ -72,8 +61,8 @@ join_token = Table(
     Column("secret_sha256", Text, nullable=False),
     Column("expires_at", Float(53), nullable=False),
     Column("used_by", Text, nullable=False),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
 )
 
 ssh_key = Table(
@@ -84,8 +73,8 @@ ssh_key = Table(
     Column("name", Text, nullable=False),
     Column("public_key", Text, nullable=False),
     Column("fingerprint", Text, nullable=False),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
     UniqueConstraint("project_id", "name"),
 )
 
@@ -97,8 +86,8 @@ vm_type = Table(
     Column("vcpus", Integer, nullable=False),
     Column("memory_mib", Integer, nullable=False),
     Column("disk_gib", Integer, nullable=False),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
 )
 
 network = Table(
@@ -108,8 +97,8 @@ network = Table(
     Column("project_id", Text, ForeignKey("project.id"), nullable=True),
     Column("name", Text, nullable=False),
     Column("doc", Text, nullable=False),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
     UniqueConstraint("project_id", "name"),
 )
 
@@ -122,8 +111,8 @@ image = Table(
     Column("public", Boolean, nullable=False),
     Column("deleted", Boolean, nullable=False, server_default=false()),
     Column("doc", Text, nullable=False),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
 )
 Index("uq_image_live_name", image.c.project_id, image.c.name, unique=True, sqlite_where=~image.c.deleted, postgresql_where=~image.c.deleted)
 
@@ -133,7 +122,7 @@ image_status = Table(
     Column("image_id", Text, ForeignKey("image.id", ondelete="CASCADE"), primary_key=True),
     Column("state", Text, nullable=False),
     Column("doc", Text, nullable=False),
-    _revision(),
+    revision_column(),
 )
 
 vm = Table(
@@ -146,8 +135,8 @@ vm = Table(
     Column("deleted", Boolean, nullable=False),
     Column("protected", Boolean, nullable=False),
     Column("doc", Text, nullable=False),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
 )
 Index("uq_vm_live_name", vm.c.project_id, vm.c.name, unique=True, sqlite_where=~vm.c.deleted, postgresql_where=~vm.c.deleted)
 
@@ -169,8 +158,8 @@ placement_group = Table(
     Column("project_id", Text, ForeignKey("project.id"), nullable=False),
     Column("name", Text, nullable=False),
     Column("doc", Text, nullable=False),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
     UniqueConstraint("project_id", "name"),
 )
 
@@ -187,8 +176,8 @@ pool = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
 )
 
 pool_host = Table(
@@ -212,7 +201,7 @@ pool_status = Table(
     metadata,
     Column("pool_id", Text, ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True),
     Column("doc", Text, nullable=False),
-    _revision(),
+    revision_column(),
 )
 
 pool_answer = Table(
@@ -221,7 +210,7 @@ pool_answer = Table(
     Column("host_id", Text, ForeignKey("host.id", ondelete="CASCADE"), primary_key=True),
     Column("pool_id", Text, nullable=False, index=True),
     Column("doc", Text, nullable=False),
-    _revision(),
+    revision_column(),
 )
 """What each host says that its pool's CPUs have in common."""
 
@@ -232,8 +221,8 @@ claim = Table(
     Column("vm_id", Text, ForeignKey("vm.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("host_id", Text, ForeignKey("host.id"), nullable=False, index=True),
     Column("epoch", BigInteger, nullable=False),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
 )
 """`id`: the VM's own for its home; a migration's for the place where its VM is to land. Room is what both have left."""
 
@@ -246,63 +235,13 @@ claim_amount = Table(
 )
 """One row a resource class: a new kind of device needs no new table."""
 
-migration = Table(
-    "migration",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("project_id", Text, nullable=False),
-    Column("vm_id", Text, nullable=False, index=True),
-    Column("epoch", BigInteger, nullable=False),
-    Column("doc", Text, nullable=False),
-    _created(),
-    _revision(),
-    Index("ix_migration_age", "created_at", "id"),
-)
-"""What was asked. It outlives its VM: predictions learn from it."""
-
-migration_course = Table(
-    "migration_course",
-    metadata,
-    Column("migration_id", Text, ForeignKey("migration.id", ondelete="CASCADE"), primary_key=True),
-    Column("vm_id", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("ended", Boolean, nullable=False),
-    Column("doc", Text, nullable=False),
-    _revision(),
-)
-Index(
-    "uq_migration_course_open",
-    migration_course.c.vm_id,
-    unique=True,
-    sqlite_where=~migration_course.c.ended,
-    postgresql_where=~migration_course.c.ended,
-)
-
-migration_observed = Table(
-    "migration_observed",
-    metadata,
-    Column("migration_id", Text, ForeignKey("migration.id", ondelete="CASCADE"), primary_key=True),
-    Column("host_id", Text, primary_key=True),
-    Column("doc", Text, nullable=False),
-    _revision(),
-)
-
-vm_sample = Table(
-    "vm_sample",
-    metadata,
-    Column("vm_id", Text, ForeignKey("vm.id", ondelete="CASCADE"), primary_key=True),
-    Column("doc", Text, nullable=False),
-    _revision(),
-)
-"""The last samples of how each guest uses its memory, in one row; they stay when it moves."""
-
 vm_observed = Table(
     "vm_observed",
     metadata,
     Column("vm_id", Text, ForeignKey("vm.id", ondelete="CASCADE"), primary_key=True),
     Column("host_id", Text, nullable=False),
     Column("doc", Text, nullable=False),
-    _revision(),
+    revision_column(),
 )
 
 host = Table(
@@ -313,8 +252,8 @@ host = Table(
     Column("labels", Text, nullable=False),
     Column("cordoned", Boolean, nullable=False),
     Column("drain_id", Text, nullable=True),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
 )
 
 host_observed = Table(
@@ -329,7 +268,7 @@ host_observed = Table(
     Column("capacity", Text, nullable=False),
     Column("connected", Boolean, nullable=False),
     Column("last_seen_at", Float(53), nullable=False),
-    _revision(),
+    revision_column(),
 )
 
 operation = Table(
@@ -341,8 +280,8 @@ operation = Table(
     Column("target_id", Text, nullable=False),
     Column("ended", Boolean, nullable=False),
     Column("doc", Text, nullable=False),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
 )
 Index("ix_operation_age", operation.c.created_at, operation.c.id)
 Index("ix_operation_open", operation.c.target_kind, operation.c.target_id, sqlite_where=~operation.c.ended, postgresql_where=~operation.c.ended)
@@ -356,8 +295,8 @@ event = Table(
     Column("target_kind", Text, nullable=False),
     Column("target_id", Text, nullable=False),
     Column("doc", Text, nullable=False),
-    _created(),
-    _revision(),
+    created_column(),
+    revision_column(),
     Index("ix_event_age", "created_at", "id"),
     Index("ix_event_target", "target_kind", "target_id", "revision"),
 )
@@ -370,7 +309,7 @@ idempotency = Table(
     Column("request_sha256", Text, nullable=False),
     Column("status", Integer, nullable=False),
     Column("response", Text, nullable=False),
-    _created(),
+    created_column(),
 )
 
 ticket = Table(

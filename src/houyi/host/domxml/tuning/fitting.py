@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from xml.etree.ElementTree import Element
 
 from houyi.host.domxml.context import DomainContext, child
@@ -112,7 +113,7 @@ def argument_after(domain: Element, option: str, prefix: str) -> str:
 
 
 def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    return zip(words, words[1:], strict=False)
+    return pairwise(words)
 
 
 def without_capability(domain: Element, name: str) -> None:
