@@ -58,7 +58,7 @@ def qemus(found: Lab) -> int:
 
 def files(found: Lab, host: str) -> list[str]:
     """Ids of VMs that have files of their own on a host."""
-    return found.on(host, "ls", "/var/lib/houyi/vms").split()
+    return sorted(path.name for path in (found.folder / "hosts" / host / "var/lib/houyi/vms").iterdir())
 
 
 def moves(found: Lab, name: str) -> list[dict[str, Any]]:
