@@ -26,7 +26,7 @@ from sim.schedule import Schedule, settled
 from sim.world import Build, Machine, World
 
 AMBUSHES = {**FAULTS, **DOUBLE, **WORDS, **CROWD, **HANDOVER}
-HANDS = (Phase.LATE, Phase.FINISH, Phase.FINISHED, Phase.CONFIRM)
+HANDS = (Phase.LATE, Phase.FINISH, Phase.FINISHED, Phase.TOLD, Phase.CONFIRM)
 """Where the guest changes hands."""
 SHARP = (
     "connection lost",

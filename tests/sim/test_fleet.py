@@ -38,9 +38,12 @@ def test_the_matrix(scene: str, when: When, fault: Fault, memory: Path) -> None:
         runner.run(live_through(memory, SCENES[scene], when, fault))
 
 
-@pytest.mark.parametrize("phase", [Phase.LATE, Phase.FINISHED, Phase.CONFIRM])
-@pytest.mark.parametrize("fault", ["source libvirtd dies", "source agent dies", "network cut"])
+@pytest.mark.parametrize("phase", [Phase.LATE, Phase.FINISHED, Phase.TOLD, Phase.CONFIRM])
+@pytest.mark.parametrize(
+    "fault",
+    ["source libvirtd dies", "source libvirtd blinks, destination slow", "source libvirtd blinks, destination unheard", "source agent dies", "network cut"],
+)
 def test_a_paused_guest(phase: Phase, fault: str, memory: Path) -> None:
     """It shows less of where it is than one that ran until it was halted; it stays paused throughout."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(live_through(memory, Scene(paused=True), phase, FAULTS[fault]))
+        runner.run(live_through(memory, Scene(paused=True), phase, {**FAULTS, **HANDOVER}[fault]))

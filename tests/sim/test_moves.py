@@ -127,7 +127,9 @@ def test_a_lost_network(phase: Phase, source: Presence, destination: Presence, s
     lived(life)
 
 
-@pytest.mark.parametrize(("phase", "source"), [(Phase.EARLY, P.LIVE), (Phase.FINISH, P.HALTED), (Phase.FINISHED, P.HALTED), (Phase.CONFIRM, P.OFF)])
+@pytest.mark.parametrize(
+    ("phase", "source"), [(Phase.EARLY, P.LIVE), (Phase.FINISH, P.HALTED), (Phase.FINISHED, P.HALTED), (Phase.TOLD, P.HALTED), (Phase.CONFIRM, P.OFF)]
+)
 def test_libvirtd_of_the_source_dies(phase: Phase, source: Presence) -> None:
     async def life(two: Two) -> None:
         two.at(phase, two.a.lose_libvirt)

@@ -11,6 +11,7 @@ from houyi.base.log import get_log
 from houyi.host.port import Ports
 from houyi.model.errors import HouyiError, Problem, Unavailable
 from houyi.model.migration import DesiredMove, Figures, Landing, MoveMode
+from houyi.model.vm import Power
 from houyi.planning.migration.steer import Steered, begin, start, steer
 
 log = get_log(__name__)
@@ -28,13 +29,26 @@ SEVER_SECONDS = (0.0, 1.0, 3.0, 10.0)
 
 
 class Attempt:
-    """Begins at once. `ended(self)` is called when nothing of it is under way any more: with a `problem`, or given up for good."""
+    """Begins at once. `ended(self)` is called when nothing of it is under way any more: with a `problem`, or given up for good.
+
+    `given_up()` writes down that our libvirt has been told that the guest has arrived. :raise OSError: it cannot be written.
+    """
 
     def __init__(
-        self, move: DesiredMove, landing: Landing, ports: Ports, door: Door, lines: Lines, clock: Clock, *, again: bool, ended: Callable[["Attempt"], None]
+        self,
+        move: DesiredMove,
+        landing: Landing,
+        ports: Ports,
+        door: Door,
+        lines: Lines,
+        clock: Clock,
+        *,
+        again: bool,
+        given_up: Callable[[], None],
+        ended: Callable[["Attempt"], None],
     ) -> None:
         self._move, self._landing, self._ports, self._door, self._lines, self._clock = move, landing, ports, door, lines, clock
-        self._again, self._tell_end = again, ended
+        self._again, self._give_up, self._tell_end = again, given_up, ended
         self.problem: Problem | None = None
         self.figures: Figures | None = None
         self.mode = _mode(move, throttled=False, postcopy=False)
@@ -76,6 +90,12 @@ class Attempt:
 
     async def _go_when(self, way: Way) -> None:
         await way.arrived.wait()
+        if self._move.vm.power is not Power.RUNNING:  # nothing else tells its copy here from the guest; one that runs is seen to be halted
+            try:
+                self._give_up()
+            except OSError as error:
+                log.error("ledger_unwritable", error=str(error))  # GO is left to the server, once our libvirt has let go of it
+                return
         since = self._clock.monotonic()
         for delay in GO_SECONDS:
             await self._clock.sleep(delay)

@@ -22,7 +22,7 @@ from houyi.model.ids import MigrationId, VmId
 from houyi.model.migration import DesiredMove, End, Landing, MigrationKind, ObservedMove, Order
 from houyi.model.vm import LOCAL, Power
 from houyi.planning.lifecycle import PREPARE, SHOWN, Memory, Step
-from houyi.planning.migration.ends import EndPlan, Here, MoveMemory, MoveStep
+from houyi.planning.migration.ends import EndPlan, Here, MoveMemory, MoveStep, seen_as
 from houyi.wire.agents import Desired
 
 log = get_log(__name__)
@@ -213,7 +213,7 @@ class ServedMove:
         presence = (await self._parts.ports.mover.presences([self.vm_id]))[self.vm_id]
         held = self._parts.ledger.memories.get(self.vm_id, Memory()).moving == self._move.id
         return Here(
-            presence=presence,
+            presence=seen_as(presence, self._move.order, self._memory()),
             files=self.vm_id in await self._parts.ports.disks.vms(),
             held=held,
             running=self._attempt is not None and not self._attempt.task.done(),
@@ -299,7 +299,12 @@ class ServedMove:
         if self._move.kind is MigrationKind.COLD:
             self._attempt = ColdAttempt(self._move, landing, parts.ports, parts.door, parts.clock, ended=self._ended)
         else:
-            self._attempt = Attempt(self._move, landing, parts.ports, parts.door, parts.lines, parts.clock, again=again, ended=self._ended)
+            self._attempt = Attempt(
+                self._move, landing, parts.ports, parts.door, parts.lines, parts.clock, again=again, given_up=self._give_up, ended=self._ended
+            )
+
+    def _give_up(self) -> None:
+        self._parts.ledger.keep_move(self._move.id, replace(self._memory(), given_up=True))
 
     async def _abort(self) -> None:
         """What we are with ourselves, or what libvirt still does of an attempt whose agent has died."""

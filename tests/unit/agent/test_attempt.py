@@ -16,6 +16,7 @@ from houyi.host.sim.mover import SimPassages
 from houyi.model.errors import Failed, Unavailable
 from houyi.model.ids import HostId, MigrationId, VmId
 from houyi.model.migration import DesiredMove, End, Figures, Knobs, Landing, MigrationKind, MoveMode, Order, Terms
+from houyi.model.vm import Power
 from made import a_vm, an_image
 
 LANDING = Landing(address="10.0.0.2", port=7483, tls_name="b")
@@ -76,7 +77,7 @@ async def ended(seen: list[Figures], last: Figures, terms: Terms | None = None) 
     )
     ports = replace(SimHost(clock).ports(), mover=mover)  # type: ignore[arg-type]
     door: Any = OpenDoor()
-    attempt = Attempt(move, LANDING, ports, door, Lines(door, clock), clock, again=False, ended=lambda _: None)
+    attempt = Attempt(move, LANDING, ports, door, Lines(door, clock), clock, again=False, given_up=lambda: None, ended=lambda _: None)
     async with asyncio.timeout(5):
         await attempt.task
     return attempt, mover
@@ -145,9 +146,58 @@ async def test_what_waits_for_a_host_that_is_gone_is_ended() -> None:
     )
     ports = replace(SimHost(clock).ports(), mover=HeldMover(passages), passages=passages)  # type: ignore[arg-type]
     door: Any = LostDoor()
-    attempt = Attempt(move, LANDING, ports, door, Lines(door, clock), clock, again=False, ended=lambda _: None)
+    attempt = Attempt(move, LANDING, ports, door, Lines(door, clock), clock, again=False, given_up=lambda: None, ended=lambda _: None)
     async with asyncio.timeout(5):
         await attempt.task
     assert attempt.problem is not None
     assert attempt.problem.code == "migration_failed"
     assert set(passages.severed) == {LANDING.address}
+
+
+class SlowMover(ToldMover):
+    """Has it given up a while after it has arrived."""
+
+    async def send(self, *_: Any) -> Figures:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return self.last
+
+
+async def said_and_written(power: Power, *, full: bool = False) -> list[str]:
+    """What happens when a guest arrives, in order."""
+    clock, done, order = QuickClock(), asyncio.Event(), []  # type: tuple[QuickClock, asyncio.Event, list[str]]
+
+    class ArrivingDoor(OpenDoor):
+        @asynccontextmanager
+        async def way(self, *_: Any) -> AsyncIterator[Way]:
+            way = Way(Path("/nowhere"))
+            way.arrived.set()
+            yield way
+
+        async def go(self, *_: Any) -> None:
+            order.append("go")
+
+    def write() -> None:
+        if full:
+            raise OSError("no space left on device")
+        order.append("written")
+
+    vm = replace(a_vm(an_image()), power=power)
+    move = DesiredMove(id=MigrationId("m"), vm=vm, end=End.SOURCE, order=Order.MOVE, kind=MigrationKind.LIVE, peer=HostId("b"), terms=Terms(), landing=LANDING)
+    ports = replace(SimHost(clock).ports(), mover=SlowMover([], Figures(elapsed_seconds=1.0)))  # type: ignore[arg-type]
+    door: Any = ArrivingDoor()
+    attempt = Attempt(move, LANDING, ports, door, Lines(door, clock), clock, again=False, given_up=write, ended=lambda _: done.set())
+    async with asyncio.timeout(5):
+        await attempt.task
+        await done.wait()
+    return order
+
+
+async def test_that_a_paused_guest_is_given_up_is_written_before_go_is_said() -> None:
+    """libvirt shows it as it was, whatever becomes of libvirtd: nothing else tells the copy from the guest."""
+    assert await said_and_written(Power.PAUSED) == ["written", "go"]
+    assert await said_and_written(Power.PAUSED, full=True) == []
+
+
+async def test_go_to_a_guest_that_ran_waits_for_no_disk() -> None:
+    assert await said_and_written(Power.RUNNING) == ["go"]

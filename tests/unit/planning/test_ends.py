@@ -9,7 +9,7 @@ from houyi.model.errors import Problem
 from houyi.model.ids import HostId, MigrationId, VmId
 from houyi.model.migration import DesiredMove, End, MigrationKind, Order, Presence, Terms
 from houyi.model.vm import Power
-from houyi.planning.migration.ends import Here, MoveMemory, MoveStep, plan_end
+from houyi.planning.migration.ends import Here, MoveMemory, MoveStep, plan_end, seen_as
 from made import a_vm, an_image
 
 P, O, S = Presence, Order, MoveStep  # noqa: E741 - columns
@@ -86,6 +86,22 @@ class TestSource:
         ordered = move(SOURCE, O.RELEASE)
         paused = replace(ordered, vm=replace(VM, power=Power.PAUSED))
         assert plan_end(paused, here(P.HALTED), replace(EMPTY, over=True)).steps == (S.UNHOLD,)
+
+    @pytest.mark.parametrize(
+        ("presence", "order", "given_up", "expected"),
+        [
+            (P.LIVE, O.MOVE, True, P.HALTED),
+            (P.SENDING, O.CANCEL, True, P.HALTED),
+            (P.LIVE, O.CLEAN, True, P.HALTED),
+            (P.LIVE, O.RELEASE, True, P.LIVE),
+            (P.LIVE, O.MOVE, False, P.LIVE),
+            (P.NONE, O.MOVE, True, P.NONE),
+            (P.OFF, O.MOVE, True, P.OFF),
+            (P.HALTED, O.RELEASE, True, P.HALTED),
+        ],
+    )
+    def test_what_was_given_up_is_not_taken_for_the_guest(self, presence, order, given_up, expected):
+        assert seen_as(presence, order, replace(EMPTY, given_up=given_up)) is expected
 
     def test_clean_when_nothing_is_left(self):
         assert plan_end(move(SOURCE, O.CLEAN), here(P.NONE, files=False, held=False), EMPTY).clean

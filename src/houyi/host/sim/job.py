@@ -191,6 +191,9 @@ class SimJob:
         await self._enter(Phase.FINISHED)
         await self._message()
         self.connection.road.arrived()
+        await self._enter(Phase.TOLD)
+        await self.source.clock.sleep(LATENCY_SECONDS)
+        self._look_at_source()
 
     async def _confirm(self) -> None:
         await self._enter(Phase.CONFIRM)
@@ -250,7 +253,7 @@ class SimJob:
         """libvirtd has come back and finds a job that was under way."""
         if self.phase is Phase.CONFIRM and self._is_here():
             self.source.external_destroy(self.vm.id)
-        elif self.phase not in (Phase.FINISH, Phase.FINISHED) or self._here.move is Presence.POSTCOPY:
+        elif self.phase not in (Phase.FINISH, Phase.FINISHED, Phase.TOLD) or self._here.move is Presence.POSTCOPY:
             self._return()
         elif self._here.move is Presence.SENDING:
             self._here.move = None

@@ -34,8 +34,10 @@ class Phase(StrEnum):
     """The source has asked the destination to finish."""
     FINISHED = "finished"
     """The destination has finished; its answer is on the line."""
+    TOLD = "told"
+    """The answer has reached the source, whose libvirtd has not acted on it yet."""
     CONFIRM = "confirm"
-    """The answer has reached the source; it gives its copy up."""
+    """The source gives its copy up."""
 
 
 class Link(StrEnum):

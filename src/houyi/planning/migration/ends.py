@@ -49,6 +49,8 @@ class MoveMemory:
     vm_id: VmId
     begun: bool = False
     over: bool = False
+    given_up: bool = False
+    """Source: our libvirt had been told that the guest has arrived, before GO was said: what is here of a guest that its user has paused looks as it did, and is not it."""
     recovered: bool = False
     """A recovery has been tried under the present order: the next one is in a while, since the line may not be back yet."""
     went: bool = False
@@ -101,6 +103,12 @@ def plan_end(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
             memory = replace(memory, went=True)  # it runs by itself after a switch to post-copy
         return _destination(move, here, memory)
     return _source(move, here, memory)
+
+
+def seen_as(presence: Presence, order: Order, memory: MoveMemory) -> Presence:
+    """What is to be told and reckoned with of a presence, knowing what is remembered. RELEASE says that the guest lives here after all."""
+    given_up = memory.given_up and order is not Order.RELEASE
+    return _P.HALTED if given_up and presence in (_P.LIVE, _P.SENDING) else presence
 
 
 def _source(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
