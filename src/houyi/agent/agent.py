@@ -21,6 +21,7 @@ from houyi.agent.reports import Reports
 from houyi.agent.rules import Rules
 from houyi.agent.sampling import Sampler
 from houyi.agent.steps import Steps
+from houyi.agent.telemetry import Telemeter
 from houyi.base.clock import Clock
 from houyi.base.config import Settings
 from houyi.base.ids import Ids
@@ -92,6 +93,7 @@ async def run_agent(
         tasks.create_task(loop.run(), name="loop")
         tasks.create_task(link.run(loop, facts), name="link")
         tasks.create_task(Sampler(ports.mover.sample, ledger, reports, clock).run(), name="sampler")
+        tasks.create_task(Telemeter(ports.telemetry, reports, clock, settings.agent.telemetry_seconds).run(), name="telemetry")
         tasks.create_task(Pools(ports.probe, ledger, reports, clock).run(), name="pool")
         tasks.create_task(credentials.run(), name="move-credentials")
 

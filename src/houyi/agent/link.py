@@ -218,7 +218,7 @@ class Link:
             vms, gone, happenings = self._reports.take(everything=everything)
             self._serial += 1
             self._counts.set_states(dict(states(self._reports.vms.values())))
-            moves, samples = tuple(self._reports.moves.values()), self._reports.take_samples()
+            moves, samples = tuple(self._reports.moves.values()), self._reports.samples.take()
             report = Report(
                 serial=self._serial,
                 load=load,
@@ -228,6 +228,7 @@ class Link:
                 events=happenings,
                 moves=moves,
                 samples=samples,
+                telemetry=self._reports.rates.take(),
                 at=self._clock.now(),
                 pool=self._reports.take_pool(everything=everything),
             )

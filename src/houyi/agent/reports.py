@@ -5,10 +5,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Generic, TypeVar
 
 from houyi.model.ids import MigrationId, VmId
 from houyi.model.migration import GuestSample, ObservedMove
 from houyi.model.pool import PoolAnswer
+from houyi.model.telemetry import VmRates
 from houyi.model.vm import ObservedVm
 from houyi.wire.agents import Happening
 
@@ -16,6 +18,27 @@ HAPPENINGS_MAX = 1000
 """Kept while the server is away; older ones are dropped, since the state itself is always told."""
 SAMPLES_MAX = 1000
 """As above."""
+RATES_MAX = 2000
+"""As above: of a hundred VMs, more than three minutes."""
+
+
+T = TypeVar("T")
+
+
+class Loose(Generic[T]):
+    """What goes with the next report, which it does not hasten; of too much the oldest is dropped. What a report that cannot be sent took is lost, which is no harm."""
+
+    def __init__(self, most: int) -> None:
+        self._waiting: deque[T] = deque(maxlen=most)
+
+    def put(self, one: T) -> None:
+        self._waiting.append(one)
+
+    def take(self) -> tuple[T, ...]:
+        """All since the last time."""
+        taken = tuple(self._waiting)
+        self._waiting.clear()
+        return taken
 
 
 class Reports:
@@ -27,7 +50,8 @@ class Reports:
         self._gone: set[VmId] = set()
         self._happenings: deque[Happening] = deque(maxlen=HAPPENINGS_MAX)
         self._moves: dict[MigrationId, ObservedMove] = {}
-        self._samples: deque[GuestSample] = deque(maxlen=SAMPLES_MAX)
+        self.samples = Loose[GuestSample](SAMPLES_MAX)
+        self.rates = Loose[VmRates](RATES_MAX)
         self._pool: PoolAnswer | None = None
         self._pool_told = False
         self.news = asyncio.Event()
@@ -73,16 +97,6 @@ class Reports:
     def happened(self, happening: Happening) -> None:
         self._happenings.append(happening)
         self.news.set()
-
-    def sampled(self, sample: GuestSample) -> None:
-        """It goes with the next report, which it does not hasten."""
-        self._samples.append(sample)
-
-    def take_samples(self) -> tuple[GuestSample, ...]:
-        """Since the last time. Those of a report that cannot be sent are lost, which is no harm."""
-        samples = tuple(self._samples)
-        self._samples.clear()
-        return samples
 
     @property
     def pool(self) -> PoolAnswer | None:

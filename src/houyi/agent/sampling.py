@@ -76,4 +76,4 @@ class Sampler:
             self._looks[vm_id] = look + 1
             if not look:
                 self._due[vm_id] += SETTLED_SECONDS - EVERY_SECONDS  # both spans shall be known soon
-            self._reports.sampled(replace(sample, at=self._clock.now()))
+            self._reports.samples.put(replace(sample, at=self._clock.now()))

@@ -69,6 +69,9 @@ class AgentSettings(_Section):
     libvirt_uri: str = Field("qemu:///system", description="libvirt connection of this host.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="Period of heartbeats with the host's load.")
     pass_seconds: float = Field(10.0, gt=0, description="Period of full passes over all VMs; events only make it sooner.")
+    telemetry_seconds: float = Field(
+        10.0, ge=1, le=300, description="How often the VMs of a host are counted (VM exits, CPU, steal, disks, networks); the server keeps 360 such periods."
+    )
     probe_seconds: float = Field(5.0, gt=0, description="Wall-clock limit of the KVM probe.")
     accelerator: str = Field("", description="Force 'kvm' or 'qemu' instead of what the probe finds; empty: believe the probe.")
     tcg_tb_size_mib: int = Field(64, ge=8, description="Translation cache of a VM under TCG.")

@@ -292,5 +292,7 @@ def _id_of(api: "Transport", name: str) -> str:
 # Imported only when they are used: consoles need asyncio and websockets.
 app.command("houyi.cli.vm_create:create", name="create")
 app.command("houyi.cli.migration:migrate", name="migrate")
+for _name in ("top", "exits"):
+    app.command(f"houyi.cli.telemetry:{_name}", name=_name)
 for _name in ("console", "log", "vnc"):
     app.command(f"houyi.cli.vm_console:{_name}", name=_name)

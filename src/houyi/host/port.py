@@ -16,6 +16,7 @@ from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
 from houyi.model.migration import Figures, GuestSample, Knobs, Landing, Presence, Terms
 from houyi.model.network import DesiredNetwork
+from houyi.model.telemetry import VmCounters
 from houyi.model.vm import DesiredVm, GuestAgent, StateReason, VmState
 
 
@@ -335,6 +336,18 @@ class Probe(Protocol):
         ...
 
 
+class Telemetry(Protocol):
+    """What the machine counts about the VMs that run on it. Looking costs them nothing, and waits for none of them."""
+
+    async def counters(self) -> Mapping[VmId, VmCounters]:
+        """Of every VM that runs here, in one look. One that libvirt is busy with is not whole. :raise Unavailable: libvirt is away."""
+        ...
+
+    async def counters_of(self, vm_id: VmId) -> VmCounters:
+        """Of one VM, now. :raise Conflict: `not_running`. :raise Unavailable: libvirt is away."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """One machine, whole."""
@@ -348,6 +361,7 @@ class Ports:
     mover: Mover
     carrier: Carrier
     passages: Passages
+    telemetry: Telemetry
     files: Path
     """Where its files are, for messages to people."""
     close: Callable[[], Awaitable[None]]

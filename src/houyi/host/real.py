@@ -14,6 +14,7 @@ from houyi.host.disk.files import Files, Owner
 from houyi.host.disk.ports import RealDisks
 from houyi.host.disk.shared import SharedFolders
 from houyi.host.libvirt.connection import LibvirtConnection
+from houyi.host.libvirt.counters import LibvirtTelemetry
 from houyi.host.libvirt.domains import Memory
 from houyi.host.libvirt.events import Events
 from houyi.host.libvirt.facts import LibvirtFacts
@@ -77,6 +78,7 @@ async def open_ports(
         ),
         carrier=RealCarrier(files, owner, _name(owner)),
         passages=LibvirtPassages(settings.agent.libvirt_uri),
+        telemetry=LibvirtTelemetry(connection, memory, clock),
         files=files.state,
         close=close,
     )

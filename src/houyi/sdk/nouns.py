@@ -1,5 +1,6 @@
 """What can be asked of each noun, once for both clients: lists, watches and `show` come from calls.py."""
 
+from datetime import datetime
 from typing import Any
 
 from houyi.model.vm import StopMode
@@ -16,6 +17,7 @@ from houyi.wire.v1.placement_group import PlacementGroup, PlacementGroupCreate
 from houyi.wire.v1.pool import Pool, PoolCreate
 from houyi.wire.v1.project import Project, ProjectCreate
 from houyi.wire.v1.ssh_key import SshKey, SshKeyCreate
+from houyi.wire.v1.telemetry import TelemetryHistory, TelemetryNow
 from houyi.wire.v1.token import TokenCreate, TokenCreated
 from houyi.wire.v1.vm import Ticket, TicketCreate, Vm, VmCreate, VmRehearsal, VmStop, VmUpdate
 from houyi.wire.v1.vm_type import VmType, VmTypeCreate, VmTypeUpdate
@@ -43,7 +45,22 @@ class VmPlacementCalls:
         return Call("GET", path("vms", vm, "placement"), Placement.model_validate)
 
 
-class VmCalls(VmPlacementCalls):
+class VmTelemetryCalls:
+    """What VMs did, as their hosts counted it."""
+
+    @method
+    def telemetry_now(self, *, host: str | None = None) -> Call[TelemetryNow]:
+        """The newest period of every VM that runs. :param host: only VMs on it (name or id)."""
+        return Call("GET", path("telemetry"), TelemetryNow.model_validate, params={"host": host})
+
+    @method
+    def telemetry(self, vm: str, *, since: datetime | None = None, step_seconds: float = 0.0) -> Call[TelemetryHistory]:
+        """Periods of one VM, oldest first. :param since: with a time zone; None: all that there is. :param step_seconds: that one item covers at least."""
+        params = {"since": None if since is None else since.isoformat(), "step": step_seconds or None}
+        return Call("GET", path("vms", vm, "telemetry"), TelemetryHistory.model_validate, params=params)
+
+
+class VmCalls(VmPlacementCalls, VmTelemetryCalls):
     """Virtual machines. A verb answers an Operation, which `client.operations.wait` follows."""
 
     @method

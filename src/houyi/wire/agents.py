@@ -20,6 +20,7 @@ from houyi.model.image import DesiredImage
 from houyi.model.migration import DesiredMove, GuestSample, ObservedMove
 from houyi.model.network import DesiredNetwork
 from houyi.model.pool import PoolAnswer, PoolAsk
+from houyi.model.telemetry import VmRates
 from houyi.model.vm import DesiredVm, ObservedVm
 
 PROTOCOL = 1
@@ -116,6 +117,8 @@ class Report(Message, frozen=True):
     """Unix seconds of the host's clock as this is said; 0: it does not say."""
     samples: tuple[GuestSample, ...] = ()
     """Taken since the last report. One that is lost is no harm."""
+    telemetry: tuple[VmRates, ...] = ()
+    """What VMs did in periods that have ended since the last report. One that is lost is no harm."""
     pool: PoolAnswer | None = None
     """When it is new, and in every complete report."""
 

@@ -69,8 +69,8 @@ async def test_a_guest_is_looked_at_once_it_has_settled_and_then_seldom(bench: B
     assert bench.looked == [(A, first), (A, second), (A, second + EVERY_SECONDS)]
     assert bench.spans == [*SPANS, SPANS[0]]
     expected = tuple(GuestSample(vm_id=A, dirty_mib_s=12.5, seconds=span, at=at) for (_, at), span in zip(bench.looked, bench.spans, strict=True))
-    assert bench.reports.take_samples() == expected
-    assert bench.reports.take_samples() == (), "told once"
+    assert bench.reports.samples.take() == expected
+    assert bench.reports.samples.take() == (), "told once"
     assert bench.reports.news.is_set() is True
 
 
@@ -103,11 +103,11 @@ async def test_what_a_move_ran_into_is_not_told(bench: Bench) -> None:
     bench.runs(A)
     bench.begins = True
     await bench.passes(2 * SETTLED_SECONDS)
-    assert (len(bench.looked), bench.reports.take_samples()) == (1, ())
+    assert (len(bench.looked), bench.reports.samples.take()) == (1, ())
 
 
 async def test_what_cannot_be_told_is_asked_again_later(bench: Bench) -> None:
     bench.runs(A)
     bench.refuses = True
     await bench.passes(EVERY_SECONDS + 2 * SETTLED_SECONDS)
-    assert (len(bench.looked), bench.reports.take_samples()) == (2, ())
+    assert (len(bench.looked), bench.reports.samples.take()) == (2, ())

@@ -310,6 +310,55 @@ DRAIN_PLAN = {
     ],
     "left": {"vcpu": 3},
 }
+PERIOD = {
+    "vm_id": numbered(3),
+    "vm_name": "hello",
+    "project_id": numbered(2),
+    "host_id": numbered(4),
+    "host_name": "node1",
+    "began_at": "2026-11-23T07:44:50.000Z",
+    "ended_at": AT,
+    "seconds": 10.0,
+    "kvm": True,
+    "cpu": 0.5,
+    "delay": 0.0125,
+    "exits_s": 4321.0,
+    "exits": {"exits": 4321.0, "halt_exits": 1234.0, "io_exits": 12.5, "halt_poll_success_ns": 250_000.0},
+    "vcpus": [{"number": 0, "cpu": 0.5, "delay": 0.0125, "wait": 0.0, "exits_s": 4321.0}],
+    "disks": [
+        {
+            "name": "vda",
+            "reads_s": 1.0,
+            "read_mib_s": 2.0,
+            "read_ms": 0.5,
+            "writes_s": 0.0,
+            "write_mib_s": 0.0,
+            "write_ms": 0.0,
+            "flushes_s": 0.0,
+            "flush_ms": 0.0,
+        }
+    ],
+    "nics": [
+        {
+            "name": "nic0",
+            "received_mib_s": 1.0,
+            "received_packets_s": 700.0,
+            "received_errors_s": 0.0,
+            "received_drops_s": 3.0,
+            "sent_mib_s": 0.0,
+            "sent_packets_s": 0.0,
+            "sent_errors_s": 0.0,
+            "sent_drops_s": 0.0,
+        }
+    ],
+    "memory": {"current_mib": 512.0, "rss_mib": 300.0, "used_mib": 0.0},
+}
+HISTORY = {
+    "vm_id": numbered(3),
+    "vm_name": "hello",
+    "source": "ring",
+    "items": [{**PERIOD, "exits_s": 1.0, "exits": {"exits": 1.0}, "ended_at": "2026-11-23T07:44:50.000Z"}, PERIOD],
+}
 WHO = {"token_id": numbered(7), "token_name": "admin", "role": "admin", **PROJECT, "expires_at": None}
 
 
@@ -360,6 +409,10 @@ class FakeApi:
         return self._usual(request.method, path, request)
 
     def _usual(self, method: str, path: str, request: Request) -> Response:
+        if path == "/v1/telemetry":
+            return _json(200, {"items": [PERIOD]})
+        if path.endswith("/telemetry"):
+            return _json(200, HISTORY)
         special: dict[str, tuple[int, Any]] = {"/v1/whoami": (200, WHO), "/v1": (200, {"name": "houyi", "version": "9.9", "revision": 1, "links": {}})}
         if path in special:
             return _json(*special[path])

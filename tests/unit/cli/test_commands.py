@@ -8,7 +8,24 @@ import yaml
 
 from houyi.cli.app import build_app
 from unit.cli.conftest import Houyi
-from unit.cli.fake_api import DONE, DRAIN_PLAN, EVENT, HOST, IMAGE, MIGRATION, NOUNS, OPERATION, PLACEMENT, PLAN, VM, WHO, FakeApi, numbered
+from unit.cli.fake_api import (
+    DONE,
+    DRAIN_PLAN,
+    EVENT,
+    HISTORY,
+    HOST,
+    IMAGE,
+    MIGRATION,
+    NOUNS,
+    OPERATION,
+    PERIOD,
+    PLACEMENT,
+    PLAN,
+    VM,
+    WHO,
+    FakeApi,
+    numbered,
+)
 
 VM_ID = numbered(3)
 OP = f"/v1/operations/{numbered(1)}"
@@ -44,6 +61,9 @@ CASES = [
     (f"migration show {numbered(12)}", f"GET /v1/migrations/{numbered(12)}", None, MIGRATION),
     (f"migration cancel {numbered(12)}", f"POST /v1/migrations/{numbered(12)}/cancel", None, ...),
     ("migration plan hello --to node2", "POST /v1/vms/hello/migrate", {"to": "node2"}, PLAN),
+    ("vm top", "GET /v1/telemetry", None, [PERIOD]),
+    ("vm top --host node1 --sort exits --once", "GET /v1/telemetry", None, [PERIOD]),
+    ("vm exits hello", "GET /v1/vms/hello/telemetry", None, HISTORY),
     ("vm rename hello bye", "PATCH /v1/vms/hello", {"name": "bye"}, VM),
     ("vm protect hello", "PATCH /v1/vms/hello", {"protected": True}, VM),
     ("vm unprotect hello", "PATCH /v1/vms/hello", {"protected": False}, VM),

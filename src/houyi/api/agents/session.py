@@ -15,6 +15,7 @@ from houyi.control.ca import Authority
 from houyi.control.control import Control
 from houyi.control.intake.host import take_clock, take_goodbye, take_hello
 from houyi.control.intake.pool import take_answer
+from houyi.control.intake.telemetry import take_telemetry
 from houyi.control.intake.vm import Happened, take_report
 from houyi.model.errors import Conflict, HouyiError, Invalid, Problem
 from houyi.model.host import HostLoad
@@ -170,7 +171,11 @@ class Session:
                 raise Invalid("link_protocol", f"{type(message).__name__} has no place on the link")
 
     async def _take_report(self, report: Report) -> None:
-        if len(report.events) > HAPPENINGS_MAX or len(report.vms) + len(report.gone) + len(report.samples) > VMS_MAX or len(report.moves) > MOVES_MAX:
+        if (
+            len(report.events) > HAPPENINGS_MAX
+            or len(report.vms) + len(report.gone) + len(report.samples) + len(report.telemetry) > VMS_MAX
+            or len(report.moves) > MOVES_MAX
+        ):
             raise Invalid("link_protocol", f"more than {HAPPENINGS_MAX} happenings, {VMS_MAX} VMs or {MOVES_MAX} moves in one report")
         if not all(_KIND.fullmatch(one.kind) for one in report.events):
             raise Invalid("link_protocol", "a happening's kind is a short word")
@@ -182,6 +187,7 @@ class Session:
         if not taken:
             raise Conflict("link_replaced", "a newer instance of this host's agent has reported: two agents run with one certificate")
         await self._mind_clock(load)
+        await take_telemetry(self._control, self.host_id, report.telemetry)
         if report.pool is not None:
             await take_answer(self._control, self.host_id, report.pool)
 

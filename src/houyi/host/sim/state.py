@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ class SimDomain:
     """What the running guest was started with; empty: its machine does not say what it has."""
     missing_mib: float = 0.0
     """At the destination, in post-copy: memory that is still at the source."""
+    ran_seconds: float = 0.0
+    """How long the guest has executed in this run, as far as anybody looked; `counted_run` and `counted_seconds`: when that was (monotonic)."""
+    counted_run: int = 0
+    counted_seconds: float = 0.0
 
     @property
     def executes(self) -> bool:
@@ -101,6 +105,10 @@ class SimState:
         self.nets: dict[NetworkId, DesiredNetwork] = {}
         self.bridges: set[str] = {"br0"}
         """Bridges that exist on the machine, for networks of kind BRIDGE."""
+        self.exits_s: dict[VmId, Mapping[str, float]] = {}
+        """What KVM counts of a vCPU in a second, where it is not the usual (host/sim/telemetry.py)."""
+        self.busy: set[VmId] = set()
+        """VMs that libvirt is busy with: what QEMU counts is not told."""
         self.deaf: set[VmId] = set()
         """Guests that ignore the power button."""
         self.move_credentials: tuple[str, str, str] | None = None

@@ -73,6 +73,7 @@ def remove_vm(vm_id: VmId, project_id: ProjectId) -> Mutation:
         drop(connection, tables.pool_vm, {"vm_id": vm_id})
         drop(connection, tables.vm_observed, {"vm_id": vm_id})
         drop(connection, tables.vm_sample, {"vm_id": vm_id})
+        drop(connection, tables.telemetry, {"vm_id": vm_id})
         drop(connection, tables.vm, {"id": vm_id})
 
     return Mutation("vm", vm_id, project_id, write, Op.DELETE)

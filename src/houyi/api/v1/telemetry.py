@@ -1,0 +1,64 @@
+"""What VMs did, as their hosts counted it: of all of them now, and the history of one."""
+
+from dataclasses import replace
+from itertools import groupby
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
+from starlette.responses import Response
+
+from houyi.api.answers import shown
+from houyi.api.caller import Asking, AtDesk, Reference
+from houyi.planning.telemetry import merged
+from houyi.store.views.telemetry import Period, history, newest
+from houyi.store.views.vm import get_vm
+from houyi.wire.v1.telemetry import TelemetryHistory, TelemetryNow, VmTelemetry, show_telemetry
+
+router = APIRouter(tags=["telemetry"])
+
+FRESH_PERIODS = 3
+"""A VM that nothing was heard of for this many periods is not shown as if it went on."""
+TRAVEL_SECONDS = 15.0
+"""A period's rates come with the host's next report."""
+
+
+def _show(period: Period) -> VmTelemetry:
+    names = {"vm_name": period.vm_name, "project_id": period.project_id, "host_id": period.host_id, "host_name": period.host_name}
+    return show_telemetry(period.rates, names)
+
+
+@router.get("/v1/telemetry", response_model=TelemetryNow)
+async def list_newest(
+    desk: AtDesk,
+    asking: Asking,
+    host: Annotated[str | None, Query(description="Only VMs on this host (name or id).", max_length=255, pattern=r"^[^\x00]*$")] = None,
+) -> Response:
+    """Show what each VM did in its newest period: VM exits, CPU, steal, disks, networks."""
+    control, scope = desk.control, asking.scope
+    since = control.clock.now() - FRESH_PERIODS * control.settings.agent.telemetry_seconds - TRAVEL_SECONDS
+    found = await control.store.read(lambda c: newest(c, scope, since))
+    return shown(TelemetryNow(items=[_show(one) for one in found if host is None or host in (one.host_id, one.host_name)]))
+
+
+@router.get("/v1/vms/{vm}/telemetry", response_model=TelemetryHistory)
+async def show_history(
+    desk: AtDesk,
+    asking: Asking,
+    vm: Reference,
+    since: Annotated[AwareDatetime | None, Query(description="Only what ended after this moment (RFC 3339).")] = None,
+    step: Annotated[float, Query(description="Seconds that one item covers at least; 0: as it was counted.", ge=0, le=86400, allow_inf_nan=False)] = 0.0,
+) -> Response:
+    """Show what a VM did, period by period, oldest first."""
+    scope = asking.scope_of(vm)
+    desired = (await desk.control.store.read(lambda c: get_vm(c, vm, scope))).desired
+    after = 0.0 if since is None else since.timestamp()
+    found = await desk.control.store.read(lambda c: history(c, desired.id, after))
+    items = [_show(one) for one in (_coarser(found, step) if step else found)]
+    return shown(TelemetryHistory(vm_id=desired.id, vm_name=desired.name, source="ring", items=items))
+
+
+def _coarser(periods: list[Period], seconds: float) -> list[Period]:
+    """Merged, but those that different hosts counted stay apart."""
+    stretches = [list(stretch) for _, stretch in groupby(periods, lambda one: one.host_id)]
+    return [replace(stretch[-1], rates=rates) for stretch in stretches for rates in merged([one.rates for one in stretch], seconds)]

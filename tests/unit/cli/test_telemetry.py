@@ -1,0 +1,74 @@
+"""`houyi vm top` and `houyi vm exits`, as people see them."""
+
+from pathlib import Path
+
+import pytest
+
+from houyi.cli.telemetry import number
+from unit.cli.conftest import Houyi
+from unit.cli.fake_api import HISTORY, PERIOD, FakeApi
+
+TCG = {**PERIOD, "kvm": False, "exits_s": 0.0, "exits": {}, "vm_name": "slow"}
+
+
+def test_top_shows_what_hosts_counted(houyi: Houyi, api: FakeApi) -> None:
+    api.answer("GET", "/v1/telemetry", (200, {"items": [TCG, {**PERIOD, "cpu": 1.5}]}))
+    heading, first, second = houyi("vm", "top", "--host", "node1").out.splitlines()
+    assert api.last("GET").params == {"host": "node1"}
+    assert heading.split()[:9] == ["NAME", "HOST", "CPU", "STEAL", "EXITS/S", "HALT", "IO", "MMIO", "IRQ"]
+    assert first.split() == ["hello", "node1", "150%", "1.2%", "4321", "1234", "12.5", "0", "0", "300", "MiB", "2", "MiB", "-", "1", "MiB", "-", "3"]
+    assert second.split()[:6] == ["slow", "node1", "50%", "1.2%", "-", "-"], "no exits is another thing than none counted"
+
+
+@pytest.mark.parametrize(("order", "names"), [("cpu", "ab"), ("exits", "ba"), ("steal", "ba"), ("name", "ab")])
+def test_top_is_sorted(houyi: Houyi, api: FakeApi, order: str, names: str) -> None:
+    b = {**PERIOD, "vm_name": "b", "cpu": 0.1, "exits_s": 9999.0, "delay": 0.5}
+    api.answer("GET", "/v1/telemetry", (200, {"items": [b, {**PERIOD, "vm_name": "a"}]}))
+    assert "".join(one["vm_name"] for one in houyi("vm", "top", "--sort", order, "-o", "json").json) == names
+
+
+def test_top_of_nothing(houyi: Houyi, api: FakeApi) -> None:
+    api.answer("GET", "/v1/telemetry", (200, {"items": []}))
+    ran = houyi("vm", "top")
+    assert (ran.code, ran.out) == (0, "")
+    assert "nothing was counted" in ran.err
+
+
+def test_exits_now_and_over_history(houyi: Houyi) -> None:
+    lines = [line.split() for line in houyi("vm", "exits", "hello").out.splitlines()]
+    assert lines[0] == ["COUNTED", "NOW", "MEAN", "MOST", "UNIT"]
+    assert ["exits", "4321", "2161", "4321", "/s"] in lines
+    assert ["halt_exits", "1234", "617", "1234", "/s"] in lines
+    assert ["halt_poll_success_ns", "250k", "125k", "250k", "ns/s"] in lines
+    assert ["steal", "0.01", "0.01", "0.01", "share"] in lines
+
+
+def test_under_tcg_it_is_said(houyi: Houyi, api: FakeApi) -> None:
+    api.answer("GET", "/v1/vms/hello/telemetry", (200, {**HISTORY, "items": [TCG]}))
+    ran = houyi("vm", "exits", "hello")
+    assert "hello runs under TCG: there are no VM exits" in ran.err
+    assert "cpu" in ran.out
+    api.answer("GET", "/v1/vms/hello/telemetry", (200, {**HISTORY, "items": []}))
+    assert "nothing was counted" in houyi("vm", "exits", "hello").err
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_exits_are_drawn(houyi: Houyi, tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"exits.{suffix}"
+    ran = houyi("vm", "exits", "hello", "--plot", str(file), "--since", "2h")
+    assert ran.code == 0, ran.err
+    assert file.read_bytes().startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+    assert houyi("vm", "exits", "hello", "--plot", str(tmp_path / "exits.doc")).code == 2
+
+
+def test_numbers_are_short() -> None:
+    assert [number(value) for value in (0.0, 0.25, 9.99, 12.54, 99.96, 340.0, 99_950.0, 1_234_567.0)] == [
+        "0",
+        "0.25",
+        "9.99",
+        "12.5",
+        "100",
+        "340",
+        "100k",
+        "1235k",
+    ]
