@@ -22,6 +22,7 @@ NOUNS = (
     "placement_group",
     "pool",
     "telemetry",
+    "experiment",
 )
 
 ABSENT = {

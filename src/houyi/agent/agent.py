@@ -22,6 +22,7 @@ from houyi.agent.rules import Rules
 from houyi.agent.sampling import Sampler
 from houyi.agent.steps import Steps
 from houyi.agent.telemetry import Telemeter
+from houyi.agent.trials import Trials
 from houyi.base.clock import Clock
 from houyi.base.config import Settings
 from houyi.base.ids import Ids
@@ -94,6 +95,7 @@ async def run_agent(
         tasks.create_task(link.run(loop, facts), name="link")
         tasks.create_task(Sampler(ports.mover.sample, ledger, reports, clock).run(), name="sampler")
         tasks.create_task(Telemeter(ports.telemetry, reports, clock, settings.agent.telemetry_seconds).run(), name="telemetry")
+        tasks.create_task(Trials(ports.guests, ports.telemetry, ledger, reports, clock).run(), name="trials")
         tasks.create_task(Pools(ports.probe, ledger, reports, clock).run(), name="pool")
         tasks.create_task(credentials.run(), name="move-credentials")
 

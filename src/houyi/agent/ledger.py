@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from houyi.base.log import get_log
-from houyi.model.ids import MigrationId, VmId
+from houyi.model.ids import ExperimentId, MigrationId, VmId
 from houyi.planning.lifecycle import Memory
 from houyi.planning.migration.ends import MoveMemory
 from houyi.wire.agents import Desired, decode_down, encode
@@ -34,9 +34,12 @@ class Ledger:
         self._vms.mkdir(mode=0o700, exist_ok=True)
         self._moves_folder = folder / "moves"
         self._moves_folder.mkdir(mode=0o700, exist_ok=True)
+        self._trials_folder = folder / "trials"
+        self._trials_folder.mkdir(mode=0o700, exist_ok=True)
         self._desired = self._read_desired()
         self._memories = {VmId(name): memory for name, memory in _read_records(self._vms, Memory).items()}
         self._moves = {MigrationId(name): memory for name, memory in _read_records(self._moves_folder, MoveMemory).items()}
+        self._trials = {ExperimentId(name): number for name, number in _read_records(self._trials_folder, int).items()}
 
     @property
     def desired(self) -> Desired | None:
@@ -64,6 +67,22 @@ class Ledger:
         self._moves.pop(move_id, None)
         with contextlib.suppress(FileNotFoundError):
             (self._moves_folder / move_id).unlink()
+
+    @property
+    def trials(self) -> Mapping[ExperimentId, int]:
+        """Of experiments that are or were asked for here: the number of the last trial that was begun."""
+        return MappingProxyType(self._trials)
+
+    def keep_trial(self, experiment_id: ExperimentId, number: int) -> None:
+        """Before it begins. :raise OSError: as below."""
+        _replace(self._trials_folder / experiment_id, msgspec.json.encode(number))
+        self._trials[experiment_id] = number
+
+    def forget_trial(self, experiment_id: ExperimentId) -> None:
+        """When no trial of it is asked for any more."""
+        self._trials.pop(experiment_id, None)
+        with contextlib.suppress(FileNotFoundError):
+            (self._trials_folder / experiment_id).unlink()
 
     def keep_desired(self, desired: Desired) -> None:
         """:raise OSError: the disk is full or broken; the old snapshot is still there."""

@@ -231,6 +231,7 @@ class Link:
                 telemetry=self._reports.rates.take(),
                 at=self._clock.now(),
                 pool=self._reports.take_pool(everything=everything),
+                trials=tuple(self._reports.trials.values()),
             )
             try:
                 await self._send(connection, report)

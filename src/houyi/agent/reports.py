@@ -7,7 +7,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
-from houyi.model.ids import MigrationId, VmId
+from houyi.model.experiment import ObservedTrial
+from houyi.model.ids import ExperimentId, MigrationId, VmId
 from houyi.model.migration import GuestSample, ObservedMove
 from houyi.model.pool import PoolAnswer
 from houyi.model.telemetry import VmRates
@@ -53,6 +54,7 @@ class Reports:
         self.samples = Loose[GuestSample](SAMPLES_MAX)
         self.rates = Loose[VmRates](RATES_MAX)
         self._pool: PoolAnswer | None = None
+        self._trials: dict[ExperimentId, ObservedTrial] = {}
         self._pool_told = False
         self.news = asyncio.Event()
 
@@ -80,6 +82,18 @@ class Reports:
 
     def forget_move(self, move_id: MigrationId) -> None:
         self._moves.pop(move_id, None)
+
+    @property
+    def trials(self) -> Mapping[ExperimentId, ObservedTrial]:
+        """Of every experiment that is asked for here the last trial that is over; all of them are in every report."""
+        return MappingProxyType(self._trials)
+
+    def put_trial(self, trial: ObservedTrial) -> None:
+        self._trials[trial.experiment_id] = trial
+        self.news.set()
+
+    def forget_trial(self, experiment_id: ExperimentId) -> None:
+        self._trials.pop(experiment_id, None)
 
     def gone(self, vm_id: VmId) -> None:
         """Nothing is left of it; told until the server stops asking for its deletion."""

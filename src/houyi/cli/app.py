@@ -10,6 +10,7 @@ import houyi
 NOUNS = (
     ("vm", "vm", "Virtual machines: create, see, start, stop, open their consoles, delete."),
     ("migration", "migration", "Moves of VMs from host to host: plans, progress, what became of them."),
+    ("tune", "tune", "Settings for speed: tried on a VM as a measured experiment."),
     ("image", "image", "Disk images that VMs start from: import, see, delete."),
     ("network", "network", "Networks that VMs attach to."),
     ("placement", "placement", "Where VMs go, and why."),

@@ -87,6 +87,22 @@ class Machine(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestRun:
+    """A program that ran in a guest to its end."""
+
+    exit_code: int
+    """As a shell would say it: 128 and the signal that killed it."""
+    output: str
+    """The end of what it wrote to stdout, at most OUTPUT_MAX characters."""
+    complaint: str
+    """The same of stderr."""
+
+
+OUTPUT_MAX = 16 << 10
+"""More is a log, which belongs into a file in the guest."""
+
+
 class Guests(Protocol):
     """What can be asked of the guest agent."""
 
@@ -96,6 +112,13 @@ class Guests(Protocol):
 
     async def addresses(self, vm_id: VmId) -> tuple[str, ...]:
         """IP addresses (no loopback, no link-local) as the guest says; empty when it does not answer."""
+        ...
+
+    async def run(self, vm_id: VmId, argv: Sequence[str], seconds: float) -> GuestRun:
+        """Run a program in the guest to its end, without a shell. It is killed after `seconds`, or when the caller is cancelled, as far as that can be done.
+
+        :raise Unavailable: `guest_agent_away`. :raise Failed: `guest_run_refused` (there is no such program, or the agent may not run any), `guest_run_long`.
+        """
         ...
 
 
@@ -299,11 +322,6 @@ class CallsWitness(Protocol):
     @property
     def waits(self) -> bool:
         """Our libvirt has asked the destination to run the guest by itself (post-copy) and has no answer yet: if it is told that there will be none, it resumes its own copy."""
-        ...
-
-    @property
-    def left(self) -> bool:
-        """Our libvirt has said goodbye: that the connection ends is in order."""
         ...
 
     def asked(self, data: bytes) -> bytes:

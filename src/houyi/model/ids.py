@@ -6,6 +6,7 @@ A VM's id is also its libvirt domain UUID, so that a domain found on a host can 
 from typing import NewType
 
 EventId = NewType("EventId", str)
+ExperimentId = NewType("ExperimentId", str)
 HostId = NewType("HostId", str)
 ImageId = NewType("ImageId", str)
 JoinTokenId = NewType("JoinTokenId", str)

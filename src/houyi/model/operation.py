@@ -33,6 +33,9 @@ MIGRATE = "vm.migrate"
 DRAIN = "host.drain"
 """The verb whose operation is moved on by the reconciler of drains."""
 
+TUNE = "vm.tune"
+"""The verb whose operation is moved on by the workflow of experiments."""
+
 ENDED = frozenset({OperationState.DONE, OperationState.FAILED, OperationState.CANCELLED})
 
 

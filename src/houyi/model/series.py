@@ -75,7 +75,8 @@ class Effect:
     """after / before, geometric (trimmed) mean over the blocks; 1 when nothing is known."""
     low: float
     """The interval of the ratio, at the level at which the measure was tested: after correction for several measures and several looks."""
-    high: float
+    high: float | None
+    """None: no bound is known."""
     p: float
     """Adjusted for several measures (Holm): of an effect that does not matter, the chance to look like this one or more so, at this look."""
     verdict: Verdict

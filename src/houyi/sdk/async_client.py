@@ -24,6 +24,7 @@ from houyi.sdk.paths import path
 from houyi.sdk.upload import RESUMES, Part, Told, broken, untold
 from houyi.sdk.waiting import Wait
 from houyi.wire.v1.event import Event
+from houyi.wire.v1.experiment import Experiment
 from houyi.wire.v1.host import Host
 from houyi.wire.v1.image import Image
 from houyi.wire.v1.join_token import JoinToken
@@ -105,6 +106,10 @@ class AsyncMigrations(nouns.MigrationCalls, AsyncNoun[Migration]):
     pass
 
 
+class AsyncExperiments(nouns.ExperimentCalls, AsyncNoun[Experiment]):
+    pass
+
+
 class AsyncSshKeys(nouns.SshKeyCalls, AsyncNoun[SshKey]):
     pass
 
@@ -137,6 +142,7 @@ class AsyncClient:
         self.networks = AsyncNetworks(self.transport, "networks", Network)
         self.hosts = AsyncHosts(self.transport, "hosts", Host)
         self.migrations = AsyncMigrations(self.transport, "migrations", Migration)
+        self.experiments = AsyncExperiments(self.transport, "experiments", Experiment)
         self.placement_groups = AsyncPlacementGroups(self.transport, "placement-groups", PlacementGroup)
         self.pools = AsyncPools(self.transport, "pools", Pool)
         self.ssh_keys = AsyncSshKeys(self.transport, "ssh-keys", SshKey)

@@ -23,6 +23,7 @@ from houyi.sdk.transport import Transport
 from houyi.sdk.upload import RESUMES, Part, Told, broken, untold
 from houyi.sdk.waiting import Wait
 from houyi.wire.v1.event import Event
+from houyi.wire.v1.experiment import Experiment
 from houyi.wire.v1.host import Host
 from houyi.wire.v1.image import Image
 from houyi.wire.v1.join_token import JoinToken
@@ -96,6 +97,10 @@ class Migrations(nouns.MigrationCalls, SyncNoun[Migration]):
     pass
 
 
+class Experiments(nouns.ExperimentCalls, SyncNoun[Experiment]):
+    pass
+
+
 class SshKeys(nouns.SshKeyCalls, SyncNoun[SshKey]):
     pass
 
@@ -128,6 +133,7 @@ class Client:
         self.networks = Networks(self.transport, "networks", Network)
         self.hosts = Hosts(self.transport, "hosts", Host)
         self.migrations = Migrations(self.transport, "migrations", Migration)
+        self.experiments = Experiments(self.transport, "experiments", Experiment)
         self.placement_groups = PlacementGroups(self.transport, "placement-groups", PlacementGroup)
         self.pools = Pools(self.transport, "pools", Pool)
         self.ssh_keys = SshKeys(self.transport, "ssh-keys", SshKey)

@@ -6,6 +6,7 @@ from typing import Any
 from houyi.model.vm import StopMode
 from houyi.sdk.calls import Call, method, nothing
 from houyi.sdk.paths import path
+from houyi.wire.v1.experiment import Experiment, ExperimentCreate
 from houyi.wire.v1.host import Host, HostDrainPlan, HostUpdate
 from houyi.wire.v1.image import Image, ImageCreate, ImageUpdate
 from houyi.wire.v1.join_token import JoinTokenCreate, JoinTokenCreated
@@ -222,6 +223,20 @@ class MigrationCalls:
     def cancel(self, migration: str) -> Call[Migration]:
         """As long as the VM lives at its source, where it goes on. :raise Conflict: `migration_ended`, `migration_settled`."""
         return Call("POST", path("migrations", migration, "cancel"), Migration.model_validate)
+
+
+class ExperimentCalls:
+    """Changes of a VM's settings, tried and measured."""
+
+    @method
+    def begin(self, vm: str, experiment: ExperimentCreate) -> Call[Operation]:
+        """:raise Conflict: `vm_not_running`, `vm_under_experiment`, `nothing_to_try`, `knob_refused`, `restart_needed`. :raise Invalid: `workload_invalid` ..."""
+        return Call("POST", path("vms", vm, "experiments"), _operation, experiment)
+
+    @method
+    def cancel(self, experiment: str) -> Call[Experiment]:
+        """The VM gets back the settings that it had. :raise Conflict: `experiment_ended`, `experiment_settled`."""
+        return Call("POST", path("experiments", experiment, "cancel"), Experiment.model_validate)
 
 
 class SshKeyCalls:

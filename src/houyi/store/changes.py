@@ -57,7 +57,7 @@ def forget_changes(keep: int) -> Mutation:
 
 
 def forget_history(events_before: float, idempotency_before: float) -> Mutation:
-    """Drop events, ended operations and moves, idempotency records and dead join tokens that are older."""
+    """Drop events, ended operations, moves and experiments, idempotency records and dead join tokens that are older."""
 
     def write(connection: Connection, _revision: int) -> None:
         connection.execute(delete(tables.event).where(tables.event.c.created_at < events_before))
@@ -68,6 +68,15 @@ def forget_history(events_before: float, idempotency_before: float) -> Mutation:
         connection.execute(
             delete(tables.migration).where(
                 tables.migration.c.created_at < events_before, tables.migration.c.id.not_in(select(tables.migration_course.c.migration_id))
+            )
+        )
+        over = select(tables.experiment_course.c.experiment_id).where(tables.experiment_course.c.ended)
+        tried = select(tables.experiment.c.id).where(tables.experiment.c.id.in_(over), tables.experiment.c.created_at < events_before)
+        for table in (tables.experiment_trial, tables.experiment_course):
+            connection.execute(delete(table).where(table.c.experiment_id.in_(tried)))
+        connection.execute(
+            delete(tables.experiment).where(
+                tables.experiment.c.created_at < events_before, tables.experiment.c.id.not_in(select(tables.experiment_course.c.experiment_id))
             )
         )
         connection.execute(delete(tables.operation).where(tables.operation.c.ended, tables.operation.c.created_at < events_before))

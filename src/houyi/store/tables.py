@@ -8,6 +8,9 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, In
 
 from houyi.store.schema import created_column, revision_column
 from houyi.store.schema import metadata as metadata
+from houyi.store.tables_experiment import experiment as experiment
+from houyi.store.tables_experiment import experiment_course as experiment_course
+from houyi.store.tables_experiment import experiment_trial as experiment_trial
 from houyi.store.tables_moves import migration as migration
 from houyi.store.tables_moves import migration_course as migration_course
 from houyi.store.tables_moves import migration_observed as migration_observed

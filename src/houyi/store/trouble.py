@@ -52,6 +52,8 @@ def _explain(error: IntegrityError) -> Conflict:
         return Conflict("mac_taken", "that MAC is taken: try again, another one is chosen")
     if "address" in text:
         return Conflict("address_taken", "that address is taken on this network: choose another, or leave the choice to the platform")
+    if "experiment_course" in text:
+        return Conflict("vm_under_experiment", "an experiment with the VM has not ended: wait for its end, or cancel it (`houyi tune experiments`)")
     if "migration_course" in text:
         return Conflict("vm_migrating", "the VM is on a move already, or what is left of one is still being removed: see `houyi migration list`")
     if "name" in text:

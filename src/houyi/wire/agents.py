@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from houyi.model.errors import Problem
+from houyi.model.experiment import DesiredTrial, ObservedTrial
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import HostId, ImageId, VmId
 from houyi.model.image import DesiredImage
@@ -98,6 +99,8 @@ class Desired(Message, frozen=True):
     """Open moves of which this host is an end. Networks and images of VMs that are to land here are in the tuples above, the VMs are not."""
     pool: PoolAsk | None = None
     """What this host's pool wants to know."""
+    trials: tuple[DesiredTrial, ...] = ()
+    """Runs of experiments that this host is to make now, each once."""
 
 
 class Report(Message, frozen=True):
@@ -121,6 +124,8 @@ class Report(Message, frozen=True):
     """What VMs did in periods that have ended since the last report. One that is lost is no harm."""
     pool: PoolAnswer | None = None
     """When it is new, and in every complete report."""
+    trials: tuple[ObservedTrial, ...] = ()
+    """Those of the trials that were asked for that are over, in every report as long as they are asked for."""
 
 
 class Happening(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ POSTS: dict[str, Any] = {
     "/v1/vms/{vm}/reboot": None,
     "/v1/vms/{vm}/reset": None,
     "/v1/vms/{vm}/migrate": None,
+    "/v1/vms/{vm}/experiments": {"knobs": {"hpet": "on"}, "restart": True},
     "/v1/vms/{vm}/tickets": {"kind": "console"},
     "/v1/pools": {"name": "once"},
     "/v1/vm-types": {"name": "once", "vcpus": 1, "memory_mib": 128, "disk_gib": 1},
@@ -30,6 +31,7 @@ POSTS: dict[str, Any] = {
     "/v1/join-tokens": {"lifetime_seconds": 60},
     "/v1/operations/{operation}/cancel": None,
     "/v1/migrations/{migration}/cancel": None,
+    "/v1/experiments/{experiment}/cancel": None,
     "/v1/hosts/{host}/drain": None,
 }
 

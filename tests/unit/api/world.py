@@ -15,6 +15,7 @@ from houyi.api.tunnels import Tunnel, TunnelKind
 from houyi.base.clock import SystemClock
 from houyi.base.config import ServerSettings, Settings
 from houyi.base.ids import RandomIds
+from houyi.control.commands.experiment import ExperimentAsk, try_tuning
 from houyi.control.commands.join_token import create_join_token
 from houyi.control.commands.network import create_network
 from houyi.control.commands.placement_group import create_placement_group
@@ -26,6 +27,7 @@ from houyi.control.commands.vm_type import create_vm_type
 from houyi.control.control import Context, Control
 from houyi.control.first_start import first_start
 from houyi.model.errors import HouyiError, Unavailable
+from houyi.model.experiment import Workload
 from houyi.model.ids import HostId, ProjectId, VmId
 from houyi.model.image import Image
 from houyi.model.network import NetworkKind, NetworkSpec
@@ -176,6 +178,10 @@ class World:
             return operation.id
         if noun == "migration":
             return await self.new_migration()
+        if noun == "experiment":
+            vm = await self.new_vm(name)
+            ask = ExperimentAsk(knobs={"hpet": "on"}, workload=Workload(), runs=34, restart=True)
+            return (await try_tuning(self.control, ctx, vm.id, ask))[0].id
         assert noun == "event"
         return await self.new_event()
 

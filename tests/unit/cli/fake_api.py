@@ -216,7 +216,50 @@ PLAN: dict[str, Any] = {
     "blockers": [],
     "forecast": MIGRATION["forecast"],
 }
+EXPERIMENT: dict[str, Any] = {
+    "id": numbered(21),
+    **PROJECT,
+    "vm_id": numbered(3),
+    "vm_name": "hello",
+    "state": "done",
+    "progress": 1.0,
+    "why": "better: exits_per_work -41.0 % (-45.0 % to -37.0 %); nothing worse; in 12 runs",
+    "error": None,
+    "before": {"profile": "", "knobs": {}},
+    "change": {"profile": "latency", "knobs": {"x2apic": "on"}},
+    "command": ["sysbench", "cpu", "run"],
+    "seconds": 60.0,
+    "measure": "",
+    "keep": True,
+    "kept": True,
+    "restart": True,
+    "cancelled": False,
+    "runs_made": 14,
+    "runs_max": 34,
+    "runs_void": 1,
+    "measures": [{"name": "exits_per_work", "unit": "VM exits per unit of work", "less_is_better": True, "matters": 0.05}],
+    "verdict": {
+        "verdict": "better",
+        "blocks": 3,
+        "enough": True,
+        "keeps": True,
+        "why": "better: exits_per_work -41.0 %",
+        "effects": [
+            {"name": "exits_per_work", "blocks": 3, "before": 100.0, "after": 59.0, "ratio": 0.59, "low": 0.55, "high": 0.63, "p": 0.001, "verdict": "better"},
+            {"name": "steal", "blocks": 0, "before": 0.0, "after": 0.0, "ratio": 1.0, "low": 0.0, "high": None, "p": 1.0, "verdict": "no_difference"},
+        ],
+    },
+    "runs": [
+        {"arm": arm, "values": {"exits_per_work": 100.0 + number if arm == "before" else 59.0 + number, "reason:hlt_per_work": 10.0}}
+        for number, arm in enumerate(("before", "after", *("before", "after", "after", "before") * 3))
+    ],
+    "operation_id": numbered(1),
+    "created_at": AT,
+    "ended_at": AT,
+    "revision": 7,
+}
 NOUNS: dict[str, dict[str, Any]] = {
+    "experiments": EXPERIMENT,
     "vms": VM,
     "hosts": HOST,
     "migrations": MIGRATION,

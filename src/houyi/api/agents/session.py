@@ -13,6 +13,7 @@ from houyi.base.log import get_log
 from houyi.base.socket import Socket
 from houyi.control.ca import Authority
 from houyi.control.control import Control
+from houyi.control.intake.experiment import take_trials
 from houyi.control.intake.host import take_clock, take_goodbye, take_hello
 from houyi.control.intake.pool import take_answer
 from houyi.control.intake.telemetry import take_telemetry
@@ -190,6 +191,8 @@ class Session:
         await take_telemetry(self._control, self.host_id, report.telemetry)
         if report.pool is not None:
             await take_answer(self._control, self.host_id, report.pool)
+        if report.trials:
+            await take_trials(self._control, self.host_id, report.trials[:VMS_MAX])
 
     async def _mind_clock(self, load: HostLoad) -> None:
         """Said once, and once more when it is right again."""
@@ -241,5 +244,13 @@ class Session:
         self._vms = frozenset(vm.id for vm in desired.vms)
         self._images = frozenset(image.id for image in desired.images)
         await self.send(
-            Desired(revision=desired.revision, vms=desired.vms, networks=desired.networks, images=desired.images, moves=desired.moves, pool=desired.pool)
+            Desired(
+                revision=desired.revision,
+                vms=desired.vms,
+                networks=desired.networks,
+                images=desired.images,
+                moves=desired.moves,
+                pool=desired.pool,
+                trials=desired.trials,
+            )
         )

@@ -7,11 +7,13 @@ from houyi.control.reconcilers.operations import move_operations
 from houyi.control.reconcilers.placement import place_vms
 from houyi.control.reconcilers.pools import settle_pools
 from houyi.control.reconcilers.runner import Reconciler
+from houyi.control.workflows.experiment import try_settings
 from houyi.control.workflows.migrate_vm import move_vms
 
 RECONCILERS: tuple[Reconciler, ...] = (
     Reconciler("placement", place_vms),
     Reconciler("migrations", move_vms),
+    Reconciler("experiments", try_settings),
     Reconciler("drains", drain_hosts),
     Reconciler("operations", move_operations),
     Reconciler("hosts", expire_hosts),

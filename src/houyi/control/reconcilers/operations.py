@@ -1,4 +1,4 @@
-"""Goal: every operation on a VM (but its moves: workflows/migrate_vm.py) shows how far it is, and ends when its generation is in force, has failed for good, or its VM is gone."""
+"""Goal: every operation on a VM (but its moves and experiments, which have workflows) shows how far it is, and ends when its generation is in force, has failed for good, or its VM is gone."""
 
 import asyncio
 from dataclasses import replace
@@ -7,7 +7,7 @@ from houyi.base.log import get_log
 from houyi.control.control import Control
 from houyi.control.placements import Ground, look
 from houyi.model.errors import Conflict, NotFound
-from houyi.model.operation import ENDED, MIGRATE, Operation, OperationState
+from houyi.model.operation import ENDED, MIGRATE, TUNE, Operation, OperationState
 from houyi.model.vm import Vm
 from houyi.planning.operations import Progress, progress_of
 from houyi.planning.placement.fleet import Fleet
@@ -24,7 +24,7 @@ async def move_operations(control: Control) -> None:
     ground = await look(control, waiting) if waiting else None
     fleet = ground.fleet() if ground else None
     moves = []
-    for operation in (one for one in operations if one.verb != MIGRATE):
+    for operation in (one for one in operations if one.verb not in (MIGRATE, TUNE)):
         vm = vms.get(operation.target_id)
         blocked_on = "" if vm is None or vm.host_id is not None or vm.desired.deleted else _why_not(ground, fleet, vm)
         moved = _moved(operation, progress_of(operation, vm, blocked_on), control.clock.now())

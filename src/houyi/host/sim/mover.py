@@ -126,7 +126,6 @@ class _Blind:
     """Nobody calls."""
 
     waits = False
-    left = True
 
     def asked(self, data: bytes) -> bytes:
         return b""

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
-from houyi.host.port import Channel, DomainSeen, MachineEvent, Progress, ReadImage
+from houyi.host.port import Channel, DomainSeen, GuestRun, MachineEvent, Progress, ReadImage
 from houyi.host.sim.state import ON, SimDomain, SimState, SimStorage, later
 from houyi.model.cpu import CpuBaseline, GuestCpu
 from houyi.model.errors import Conflict, Failed, Invalid, Unavailable
@@ -144,6 +144,20 @@ class SimGuests:
     async def addresses(self, vm_id: VmId) -> tuple[str, ...]:
         self._sim.enter("addresses", vm_id)
         return tuple(nic.address for nic in self._sim.domains[vm_id].vm.nics if nic.address) if self._sim.answers(vm_id) else ()
+
+    async def run(self, vm_id: VmId, argv: Sequence[str], seconds: float) -> GuestRun:
+        sim = self._sim
+        sim.enter("run", vm_id)
+        if not sim.answers(vm_id):
+            raise Unavailable("guest_agent_away", "the guest's agent does not answer: is qemu-guest-agent installed and running in the guest?")
+        run = sim.domains[vm_id].run
+        takes, ran = sim.program(vm_id, argv)
+        await sim.clock.sleep(min(takes, seconds))
+        if sim.domains[vm_id].run != run or not sim.answers(vm_id):
+            raise Unavailable("guest_agent_away", "the guest ended meanwhile")
+        if takes > seconds:
+            raise Failed("guest_run_long", f"{argv[0]} ran for more than {seconds:.0f} s in the guest and was killed: allow it more, or give it less to do")
+        return ran
 
 
 class SimDisks:

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from houyi.base.clock import Clock
-from houyi.host.port import MachineEvent
+from houyi.host.port import GuestRun, MachineEvent
 from houyi.model.cpu import GuestCpu
 from houyi.model.errors import HouyiError, Unavailable
 from houyi.model.host import Accelerator, AcceleratorProbe, HostFacts
@@ -113,6 +113,8 @@ class SimState:
         """Guests that ignore the power button."""
         self.move_credentials: tuple[str, str, str] | None = None
         """(CA, certificate, key) that QEMU would show in moves."""
+        self.program: Callable[[VmId, Sequence[str]], tuple[float, GuestRun]] = lambda _vm_id, argv: (1.0, _ran(argv))
+        """What comes of a program that is run in a guest: how many seconds it takes, and how it ends."""
         self.disk_full = False
         self.memory_full = False
         """No room for a guest that is to come."""
@@ -228,6 +230,11 @@ class SimState:
         domain = self.domains.get(vm_id)
         if domain and (domain.state in ON or domain.state is VmState.CRASHED):
             self._end(vm_id, VmState.STOPPED, StateReason.REQUESTED, "")
+
+
+def _ran(argv: Sequence[str]) -> GuestRun:
+    found = argv[0] == "work"
+    return GuestRun(exit_code=0 if found else 127, output="1000\n" if found else "", complaint="" if found else f"{argv[0]}: not found")
 
 
 def later(sim: SimState, seconds: float, act: Callable[[], None]) -> None:

@@ -42,9 +42,10 @@ _SPENT = 2.0
 _LEAST_ERROR = 1e-9
 """Of a mean of logarithms: figures that repeat to the last digit are not known better than this."""
 _LOG_MAX = 700.0
-"""math.exp overflows a little beyond it."""
+"""math.exp overflows a little beyond it, and what is infinite cannot be stored."""
 _TIMES = 3.0
 """Beyond this ratio, percents are harder to read than times."""
+_TIMES_MAX = 1e6
 
 
 def arm(number: int) -> Arm:
@@ -197,14 +198,14 @@ def _unknown(measure: Measure, sample: _Sample) -> Effect:
         after=sample.after,
         ratio=_exp(sample.mean),
         low=0.0,
-        high=math.inf,
+        high=None,
         p=1.0,
         verdict=Verdict.NO_DIFFERENCE,
     )
 
 
 def _exp(log: float) -> float:
-    return math.exp(log) if log < _LOG_MAX else math.inf
+    return math.exp(min(log, _LOG_MAX))
 
 
 def _together(effects: Sequence[Effect]) -> Verdict:
@@ -219,7 +220,10 @@ def _settled(measures: Sequence[Measure], effects: Sequence[Effect]) -> bool:
         return True
     if effects[0].verdict is Verdict.BETTER:
         return not any(_leans_worse(measure, effect) for measure, effect in zip(measures, effects, strict=True))
-    return all(1 / (1 + measure.matters) <= effect.low and effect.high <= 1 + measure.matters for measure, effect in zip(measures, effects, strict=True))
+    return all(
+        effect.high is not None and 1 / (1 + measure.matters) <= effect.low and effect.high <= 1 + measure.matters
+        for measure, effect in zip(measures, effects, strict=True)
+    )
 
 
 def _leans_worse(measure: Measure, effect: Effect) -> bool:
@@ -237,12 +241,12 @@ def _sentence(effects: Sequence[Effect], verdict: Verdict, runs: int) -> str:
 
 
 def _told(effect: Effect) -> str:
-    if effect.blocks < BLOCKS_MIN:
+    if effect.high is None:
         return f"{effect.name} was not measured often enough"
     return f"{effect.name} {_change(effect.ratio)} ({_change(effect.low)} to {_change(effect.high)})"
 
 
 def _change(ratio: float) -> str:
-    if not math.isfinite(ratio) or ratio > _TIMES:
-        return "many times higher" if not math.isfinite(ratio) else f"{ratio:.1f} times"
+    if ratio > _TIMES:
+        return f"{ratio:.1f} times" if ratio < _TIMES_MAX else "many times"
     return f"{(ratio - 1) * 100:+.1f} %"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, Row, Select, func, select
 
 from houyi.model.errors import NotFound
+from houyi.model.experiment import DesiredTrial
 from houyi.model.host import Host, HostFacts, HostLoad
 from houyi.model.ids import HostId, ImageId, NetworkId, OperationId, PoolId
 from houyi.model.image import DesiredImage, ImageSpec, ImageState, ImageStatus
@@ -18,6 +19,7 @@ from houyi.planning.pool import cpu_on
 from houyi.store import tables
 from houyi.store.docs import load
 from houyi.store.store import newest_revision
+from houyi.store.views.experiment import trials_of
 from houyi.store.views.migration import landing_vms, moves_of
 from houyi.store.views.page import Ask, Page, cut, paged
 from houyi.store.views.pool import pool_of
@@ -122,6 +124,7 @@ class DesiredOfHost:
     images: tuple[DesiredImage, ...]
     moves: tuple[DesiredMove, ...]
     pool: PoolAsk | None = None
+    trials: tuple[DesiredTrial, ...] = ()
 
 
 def desired_of(connection: Connection, host_id: HostId) -> DesiredOfHost:
@@ -144,6 +147,7 @@ def desired_of(connection: Connection, host_id: HostId) -> DesiredOfHost:
         images=_images(connection, frozenset(one.spec.image_id for one in here if not one.deleted)),
         moves=moves,
         pool=None if pool is None else pool[1].ask,
+        trials=trials_of(connection, host_id),
     )
 
 

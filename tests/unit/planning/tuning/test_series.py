@@ -202,9 +202,10 @@ def test_whatever_is_measured_something_sensible_is_said(values: list[float], fl
     runs = [Run(arm=arm(number), values={"x": value}) for number, value in enumerate(values)]
     said = judge([measure], runs, RULES)
     for effect in said.effects:
-        assert not any(math.isnan(figure) for figure in (effect.before, effect.after, effect.ratio, effect.low, effect.high, effect.p))
-        assert effect.low <= effect.ratio <= effect.high
-        outside = effect.high < 1 / (1 + measure.matters) or effect.low > 1 + measure.matters
+        high = math.inf if effect.high is None else effect.high
+        assert all(math.isfinite(figure) for figure in (effect.before, effect.after, effect.ratio, effect.low, effect.high or 0.0, effect.p))
+        assert effect.low <= effect.ratio <= high
+        outside = high < 1 / (1 + measure.matters) or effect.low > 1 + measure.matters
         assert outside == (effect.verdict is not Verdict.NO_DIFFERENCE)
 
 
