@@ -27,13 +27,14 @@ def domain(folder: str, *, epoch: int, title: str = "web", uuid: str = ID, live:
     port = f'<source mode="bind" path="{folder}/serial"/><log file="{folder}/console.log" append="on"/><target type="isa-serial" port="0"/>'
     console, socket = only(f'<console type="unix">{port}</console>'), only(f'socket="{folder}/vnc"')
     listen = "" if live else f'<listen type="socket" socket="{folder}/vnc"/>'
+    label = only('<seclabel type="dynamic" model="dac" relabel="yes"><label>+64055:+64055</label></seclabel>')  # as a libvirtd that was restarted writes it
     source = only('<source mode="bind" path="/run/libvirt/qemu/channel/1/x"/>')
     return (
         f'<domain type="qemu"><name>houyi-{uuid}</name><uuid>{uuid}</uuid><title>{title}</title><metadata>{mark}</metadata>'
         f'<os><type machine="{machine}">hvm</type><nvram>{folder}/nvram.fd</nvram></os><cpu>{feature}</cpu><devices>{disk}'
         f'<serial type="unix">{port}</serial>{console}'
         f'<channel type="unix">{source}<target type="virtio" name="org.qemu.guest_agent.0"/></channel>'
-        f'<graphics type="vnc" {socket}>{listen}</graphics></devices></domain>'
+        f'<graphics type="vnc" {socket}>{listen}</graphics></devices>{label}</domain>'
     )
 
 
@@ -42,6 +43,7 @@ def test_the_hardware_stays_and_the_files_change() -> None:
     text = ET.tostring(found, encoding="unicode")
     assert "/here" not in text
     assert "/run/libvirt" not in text
+    assert "seclabel" not in text
     assert found.findtext("title") == "renamed"
     assert found.find("os/type").get("machine") == "pc-q35-10.0"  # type: ignore[union-attr]
     assert found.find("cpu/feature").get("name") == "arat"  # type: ignore[union-attr]

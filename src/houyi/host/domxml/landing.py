@@ -22,6 +22,9 @@ def landed(running: Element, there: Element, *, started_at: float, arriving: boo
     if mark is None or domain.findtext("uuid") != there.findtext("uuid"):
         raise Failed("landing_differs", "the destination has prepared another VM: cancel the move and try again")
     mark_domain(domain, Mark(vm_id=mark.vm_id, epoch=mark.epoch, generation=mark.generation, started_at=started_at, arriving=arriving))
+    for label in domain.findall("seclabel"):  # the owner of QEMU here: a libvirtd that was restarted does not know any more that it made it up itself
+        domain.remove(label)
+    domain.extend(copy.deepcopy(label) for label in there.findall("seclabel"))
     _text(domain, there, "title")
     _text(domain, there, "os/nvram")
     for disk in domain.findall("devices/disk"):
