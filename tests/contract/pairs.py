@@ -199,7 +199,7 @@ class RealMachines(Machines):
             await self.destination.ports.mover.go(vm.id, run=True)
 
         address, port = await self.to_door.admit(
-            Admission(move=move, peer=self.ids[0], libvirt=lambda: self.passages.open(vm.id, landing, terms), files=no_files, go=go)
+            Admission(move=move, peer=self.ids[0], libvirt=lambda: self.passages.open(vm.id, landing, terms), files=no_files, go=go, broke=print)
         )
         self.at_door = replace(landing, address=address, port=port)
         async with self.from_door.way(move, self.ids[1], self.at_door) as way:

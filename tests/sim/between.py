@@ -145,6 +145,10 @@ class SimDoor:
         task.add_done_callback(going.discard)
         return answer
 
+    def refuse(self, move: MigrationId) -> None:
+        """The source's libvirt has asked for what has no place in a move; the connection is about to be ended."""
+        self._admitted[move].broke(Forbidden("call_refused", "the peer's libvirt asked for what has no place in a move"))
+
     async def _message(self, landing: Landing) -> None:
         await asyncio.sleep(LATENCY_SECONDS / 2)  # shorter than libvirt's calls
         waited = 0.0

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from houyi.host.sim.net import Phase
-from sim.faults import CROWD, DOUBLE, FAULTS, HANDOVER, WORDS, Fault
-from sim.fleet import PREPARING, Scene, When, live_through
+from houyi.model.ids import MigrationId, VmId
+from houyi.model.migration import MigrationState
+from sim.between import SimDoor
+from sim.faults import CROWD, DOUBLE, FAULTS, HANDOVER, WORDS, Ends, Fault, connection_lost, destination_unheard, together
+from sim.fleet import PREPARING, Fleet, Scene, When, heal, live_through
 from sim.virtual import VirtualLoop
-from sim.world import Build
+from sim.world import Build, World
 
 pytestmark = pytest.mark.usefixtures("quiet")
 LIVE = [phase for phase in Phase if phase is not Phase.POSTCOPY]
@@ -36,6 +39,44 @@ EVERY = int(os.environ.get("HOUYI_SIM_EVERY", "7"))
 def test_the_matrix(scene: str, when: When, fault: Fault, memory: Path) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(live_through(memory, SCENES[scene], when, fault))
+
+
+def refused(ends: Ends, vm_id: VmId) -> None:
+    door = ends.world.net.door(ends.destination.name, MigrationId(ends.migration_id))
+    assert isinstance(door, SimDoor)
+    door.refuse(MigrationId(ends.migration_id))
+    connection_lost(ends, vm_id)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_why_the_destination_ended_it_is_told(silent: bool, memory: Path) -> None:
+    """Its source only sees the connection's end, and says so first where the destination is silent for a while."""
+
+    async def life() -> None:
+        world = World(0, memory)
+        await world.open()
+        fleet = Fleet(world)
+        try:
+            await fleet.create()
+            fleet.at(Phase.EARLY, together(refused, destination_unheard) if silent else refused)
+            await fleet.begin()
+            await fleet.until(fleet.is_reached, 60.0)
+            await asyncio.sleep(30.0)
+            await heal(world)
+            await fleet.until(fleet.ended, 60.0)
+            course = (await fleet.migration()).course
+            assert (course.state, course.error and course.error.code, course.why) == (
+                MigrationState.FAILED,
+                "call_refused",
+                "the peer's libvirt asked for what has no place in a move",
+            )
+            await fleet.tidy()
+        finally:
+            await world.close()
+        world.witness.verdict()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(life())
 
 
 @pytest.mark.parametrize("phase", [Phase.LATE, Phase.FINISHED, Phase.TOLD, Phase.CONFIRM])

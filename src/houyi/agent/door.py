@@ -31,6 +31,8 @@ class Admission:
     """Takes the files of a stopped VM; its errors are told to the source."""
     go: Callable[[], Awaitable[None]]
     """The guest has been given up at the source: run it. May be called again, and cancelled by `shut`. Its error (`withdrawn` ...) is told to the source."""
+    broke: Callable[[HouyiError], None]
+    """Why a connection of libvirt's that had come in was ended here (`call_refused`, `libvirt_away`): too late to tell the source, whose libvirt is speaking."""
 
 
 class Line(Protocol):
@@ -52,7 +54,7 @@ class Way:
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the destination cannot be reached any more."""
     problem: HouyiError | None = None
-    """Why the destination's door did not let us in, the last time; libvirt only says that its connection was closed."""
+    """Why the destination's door did not let us in, or that it was lost, the last time; libvirt only says that its connection was closed."""
 
 
 class Door(Protocol):

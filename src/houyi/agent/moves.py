@@ -263,7 +263,7 @@ class ServedMove:
         landing = Landing(address="", port=0, tls_name=parts.tls_name, domain_xml=xml, copies_disk=move.vm.spec.storage == LOCAL)
         libvirt = partial(parts.ports.passages.open, move.vm.id, landing, move.terms)
         files = partial(take_files, carrier=parts.ports.carrier, vm=move.vm)
-        admission = Admission(move=move.id, peer=move.peer, libvirt=libvirt, files=_refused, go=self._go)
+        admission = Admission(move=move.id, peer=move.peer, libvirt=libvirt, files=_refused, go=self._go, broke=self._broke)
         if not live:
             admission = replace(admission, libvirt=_refused, files=files, go=_refused)
         address, port = await parts.door.admit(admission)
@@ -289,6 +289,13 @@ class ServedMove:
             except Conflict:  # there is nothing that could have run
                 self._parts.ledger.keep_move(self._move.id, replace(self._memory(), went=memory.went))
                 raise
+        self._dirty.set()
+
+    def _broke(self, error: HouyiError) -> None:
+        try:
+            self._parts.ledger.keep_move(self._move.id, replace(self._memory(), broken=error.problem))
+        except OSError as unwritable:
+            log.error("ledger_unwritable", error=str(unwritable))
         self._dirty.set()
 
     async def _begin(self, *, again: bool) -> None:
@@ -351,7 +358,7 @@ class ServedMove:
                 mode=memory.mode,
                 gap_ms=memory.gap_ms,
                 line=self._parts.lines.to(move.peer) if source else None,
-                error=memory.error,
+                error=memory.error or (None if memory.went else memory.broken),
                 at=self._parts.clock.now(),
             )
         )

@@ -201,8 +201,9 @@ class NetDoor:
         try:
             await _send(writer, Entered())
             await _both(_pump(lambda: reader.read(READ_BYTES), channel.write), _pump(channel.read, lambda data: _write(writer, data)))
-        except Forbidden as refused:  # too late to tell: the peer's libvirt is speaking
-            log.error("door_call_refused", move=admission.move, peer=admission.peer, detail=refused.detail)
+        except HouyiError as ended:
+            log.error("door_broke", move=admission.move, peer=admission.peer, code=ended.code, detail=ended.detail)
+            admission.broke(ended)
         finally:
             await channel.close()
 
@@ -234,11 +235,19 @@ class NetDoor:
                     if arrived:
                         way.arrived.set()
 
-                await _both(_pump(lambda: reader.read(READ_BYTES), there), _pump(lambda: far_reader.read(READ_BYTES), back))
+                async def hear() -> None:
+                    await _pump(lambda: far_reader.read(READ_BYTES), back)
+                    if not witness.left:
+                        raise Unavailable(
+                            "door_lost", f"host {peer} ended its libvirt's connection in the middle of the move: look at its agent and its libvirtd"
+                        )
+
+                await _both(_pump(lambda: reader.read(READ_BYTES), there), hear())
         except HouyiError as error:
             way.problem = error
             log.warning("way_closed", move=move, code=error.code, detail=error.detail)
         except OSError as error:
+            way.problem = _lost(error)
             log.warning("way_broken", move=move, error=str(error))
             way.lost.set()
 

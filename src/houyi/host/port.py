@@ -324,6 +324,11 @@ class CallsWitness(Protocol):
         """Our libvirt has asked the destination to run the guest by itself (post-copy) and has no answer yet: if it is told that there will be none, it resumes its own copy."""
         ...
 
+    @property
+    def left(self) -> bool:
+        """Our libvirt has said goodbye: that the connection ends is in order."""
+        ...
+
     def asked(self, data: bytes) -> bytes:
         """Our libvirt says this; what to answer at once in the destination's place, so that it goes on waiting."""
         ...

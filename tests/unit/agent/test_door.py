@@ -63,6 +63,8 @@ class Pair:
         self.heard = asyncio.Event()
         self.went, self.silent = 0, False
         self.refusal: HouyiError | None = None
+        self.broken: list[HouyiError] = []
+        self.ends = False
         self.destination = self.door(B)
         self.here, self.there = SimHost(SystemClock()), SimHost(SystemClock())
 
@@ -86,6 +88,8 @@ class Pair:
                 self.heard.set()
                 if self.silent:
                     continue
+                if self.ends:
+                    return writer.close()
                 writer.write(Frame(frame.program, 1, frame.procedure, Kind.REPLY, frame.serial, 0, b"").encode())
         writer.close()
 
@@ -101,7 +105,14 @@ class Pair:
         landing = Landing(address="", port=0, tls_name="b", domain_xml=DOMAIN)
         passages = self.destination._passages
         address, port = await self.destination.admit(
-            Admission(move=move, peer=A, libvirt=lambda: passages.open(VM, landing, Terms(encrypted=False, postcopy=True)), files=self.take_files, go=self.go)
+            Admission(
+                move=move,
+                peer=A,
+                libvirt=lambda: passages.open(VM, landing, Terms(encrypted=False, postcopy=True)),
+                files=self.take_files,
+                go=self.go,
+                broke=self.broken.append,
+            )
         )
         return Landing(address=address, port=port, tls_name="b", domain_xml=DOMAIN)
 
@@ -173,7 +184,31 @@ async def test_a_call_that_is_not_of_a_move_ends_the_connection(pair: Pair) -> N
     landing = await pair.admit()
     async with pair.door(A).way(MOVE, B, landing) as way:
         assert await say(way, Frame(REMOTE, 1, 12, Kind.CALL, 1, 0, b"").encode()) == b""
+        assert way.problem is not None
+        assert way.problem.code == "door_lost"
     assert pair.libvirt_heard == []
+    (broken,) = pair.broken
+    assert broken.code == "call_refused"
+    assert "12" in broken.detail
+
+
+async def test_both_ends_know_that_the_destinations_libvirt_has_gone(pair: Pair) -> None:
+    landing = await pair.admit()
+    pair.ends = True
+    async with pair.door(A).way(MOVE, B, landing) as way:
+        assert await say(way, finish(libvirt.VIR_MIGRATE_PAUSED, 1)) == b""
+        assert way.problem is not None
+        assert way.problem.code == "door_lost"
+    assert [broken.code for broken in pair.broken] == ["libvirt_away"]
+
+
+async def test_an_end_in_order_is_no_problem(pair: Pair) -> None:
+    landing = await pair.admit()
+    pair.ends = True
+    async with pair.door(A).way(MOVE, B, landing) as way:
+        assert await say(way, CALL) == b""
+        assert way.problem is None
+    assert pair.broken == []
 
 
 async def test_go(pair: Pair) -> None:

@@ -161,6 +161,43 @@ class TestMoving:
         assert course(one).orders[SOURCE] is O.RECOVER
 
 
+class TestWhy:
+    """The source's libvirt often knows only that its connection is closed; the destination knows why it closed it."""
+
+    CLOSED = Problem("migration_failed", "client socket is closed")
+    LOST = Problem("door_lost", "host b ended the connection")
+    REFUSED = Problem("call_refused", "the peer's libvirt asked for what has no place in a move")
+
+    @pytest.mark.parametrize(
+        ("source", "destination", "told"),
+        [
+            (CLOSED, REFUSED, REFUSED),
+            (LOST, REFUSED, REFUSED),
+            (LOST, None, LOST),
+            (CLOSED, None, CLOSED),
+            (PROBLEM, REFUSED, PROBLEM),
+            (None, REFUSED, REFUSED),
+        ],
+    )
+    def test_a_move_that_failed(self, source, destination, told):
+        ends = {
+            "source": seen(SOURCE, P.LIVE, O.MOVE, over=True, error=source),
+            "destination": seen(DESTINATION, P.NONE, O.PREPARE, error=destination),
+        }
+        found = course(move(**ends))
+        assert (found.state, found.error) == (S.ABORTING, told)
+
+    def test_it_is_told_also_when_it_comes_later(self):
+        one = move(S.ABORTING, destination=seen(DESTINATION, P.NONE, O.WITHDRAW, busy=True, error=self.REFUSED))
+        found = course(replace(one, course=replace(one.course, error=self.CLOSED, why=self.CLOSED.detail)))
+        assert (found.state, found.error, found.why) == (S.ABORTING, self.REFUSED, self.REFUSED.detail)
+
+    def test_who_cancelled_is_told_nothing_else(self):
+        asked = Problem("migration_cancelled", "asked")
+        one = move(S.ABORTING, destination=seen(DESTINATION, P.NONE, O.WITHDRAW, error=self.REFUSED))
+        assert course(replace(one, course=replace(one.course, error=asked))).error == asked
+
+
 class TestEnds:
     def test_done_once_both_have_done_their_part(self):
         cleaned, taken = seen(SOURCE, P.NONE, O.CLEAN, clean=True), seen(DESTINATION, P.LIVE, O.TAKE, went=True)

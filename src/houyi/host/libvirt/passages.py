@@ -53,6 +53,8 @@ class LibvirtPassages:
             while data := await reader.read(READ_BYTES):
                 if passed := passage.from_libvirt(data):
                     return passed
+            if not passage.left:
+                raise away("it ended the connection in the middle of a move")
             return b""
 
         async def write(data: bytes) -> None:

@@ -126,6 +126,7 @@ class _Blind:
     """Nobody calls."""
 
     waits = False
+    left = True
 
     def asked(self, data: bytes) -> bytes:
         return b""

@@ -31,6 +31,9 @@ MOVES_PER_HOST = 2
 COLD_SECONDS_MAX = 86400.0
 """A stopped VM's disk is copied as long as it takes, and nobody waits for it; what takes more than a day is stuck."""
 
+_VAGUE = frozenset({"migration_failed", "door_lost"})
+"""Codes of a failure as the source's end of a broken connection sees it."""
+
 CANCELLED = "migration_cancelled"
 """The problem of a move that ended because somebody asked for it."""
 
@@ -174,8 +177,15 @@ def _failure(migration: Migration, now: float) -> Problem:
         return Problem(CANCELLED, "cancelled; the VM stays where it was")
     if now - migration.course.moved_at > migration.spec.terms.seconds_max:
         return Problem("migration_slow", f"it did not converge within {migration.spec.terms.seconds_max:g} s; the VM stays where it was")
-    told = (seen.error for seen in (migration.source, migration.destination) if seen is not None and seen.error is not None)
-    return next(told, Problem("migration_failed", "the move ended before it was complete; the VM stays where it was"))
+    told = migration.source.error if migration.source is not None else None
+    return _clearer(told or Problem("migration_failed", "the move ended before it was complete; the VM stays where it was"), migration)
+
+
+def _clearer(problem: Problem, migration: Migration) -> Problem:
+    """The source's libvirt often knows only that it failed; why, the destination knows, or the door that it was refused at."""
+    destination = migration.destination
+    knows = destination.error if destination is not None else None
+    return knows if knows is not None and problem.code in _VAGUE else problem
 
 
 def _abort(migration: Migration, problem: Problem) -> Decision:
@@ -197,10 +207,13 @@ def _aborting(migration: Migration, now: float) -> Decision:
     source, destination = migration.source, migration.destination
     withdrawn = migration.destination_id in migration.gone or (destination is not None and destination.order is Order.WITHDRAW and destination.clean)
     released = migration.source_id in migration.gone or (source is not None and source.order is Order.RELEASE and not source.busy)
+    course = migration.course
+    if course.error is not None and (error := _clearer(course.error, migration)) is not course.error:
+        course = replace(course, why=error.detail, error=error)
     if not (withdrawn and released):
-        return Decision(course=migration.course)
-    end = _S.CANCELLED if migration.course.error is not None and migration.course.error.code == CANCELLED else _S.FAILED
-    return Decision(course=replace(migration.course, state=end, orders={}, ended_at=now), act=Act.DROP)
+        return Decision(course=course)
+    end = _S.CANCELLED if course.error is not None and course.error.code == CANCELLED else _S.FAILED
+    return Decision(course=replace(course, state=end, orders={}, ended_at=now), act=Act.DROP)
 
 
 def _outcome(migration: Migration, now: float) -> Outcome:

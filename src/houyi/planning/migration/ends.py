@@ -58,6 +58,8 @@ class MoveMemory:
     order: Order | None = None
     """The newest that was acted on."""
     error: Problem | None = None
+    broken: Problem | None = None
+    """Destination: why the door ended a connection of the source's libvirt, which can tell nobody why."""
     landing: Landing | None = None
     figures: Figures | None = None
     mode: MoveMode | None = None

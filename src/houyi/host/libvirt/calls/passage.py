@@ -51,6 +51,8 @@ class Passage:
     def __init__(self, promise: Promise) -> None:
         self._promise = promise
         self._calls, self._replies = Frames(), Frames()
+        self.left = False
+        """The peer's libvirt has said goodbye: what comes after is the end, in order."""
 
     def to_libvirt(self, data: bytes) -> bytes:
         """What the peer says."""
@@ -76,6 +78,7 @@ class Passage:
         check = _CALLS.get(frame.procedure) if (frame.program, frame.version, frame.kind) == (REMOTE, VERSION, Kind.CALL) else None
         if check is None:
             raise _Refused(f"{frame.kind.name.lower()} {frame.procedure} of program {frame.program:#x}")
+        self.left = self.left or frame.procedure == CLOSE
         payload = Xdr(frame.payload)
         check(payload, self._promise)
         payload.end()

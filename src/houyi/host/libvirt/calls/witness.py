@@ -8,7 +8,7 @@ waits for that word it is kept waiting, whatever becomes of the network.
 import libvirt
 
 from houyi.host.libvirt.calls.frames import Frame, Frames, Kind, NotRpc
-from houyi.host.libvirt.calls.passage import FINISH, KEEPALIVE, PING, PONG, REMOTE, VERSION
+from houyi.host.libvirt.calls.passage import CLOSE, FINISH, KEEPALIVE, PING, PONG, REMOTE, VERSION
 
 _OK = 0
 
@@ -21,11 +21,17 @@ class Witness:
         self._finishing: dict[int, bool] = {}
         """Serials of calls that say: it is all sent; and whether the guest runs there by itself."""
         self._blind = False
+        self._left = False
 
     @property
     def waits(self) -> bool:
         """Our libvirt has asked the destination to run the guest and has no answer yet: it must not be told that there will be none."""
         return any(self._finishing.values())
+
+    @property
+    def left(self) -> bool:
+        """Our libvirt has said goodbye, or cannot be understood: that the connection ends is in order."""
+        return self._left or self._blind
 
     def asked(self, data: bytes) -> bytes:
         """Our libvirt says this; while it `waits`, what to answer in the destination's place so that it goes on waiting, else b''."""
@@ -33,6 +39,7 @@ class Witness:
         for frame in self._read(self._asked, data):
             if (frame.program, frame.procedure, frame.kind) == (REMOTE, FINISH, Kind.CALL):
                 self._finish(frame)
+            self._left = self._left or (frame.program, frame.procedure, frame.kind) == (REMOTE, CLOSE, Kind.CALL)
             pings += (frame.program, frame.procedure, frame.kind) == (KEEPALIVE, PING, Kind.MESSAGE)
         return pings * Frame(KEEPALIVE, VERSION, PONG, Kind.MESSAGE, 0, _OK, b"").encode() if self.waits else b""
 
