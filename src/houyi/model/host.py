@@ -55,8 +55,10 @@ class AcceleratorProbe:
     reason: str
     """One sentence for people: why this accelerator."""
     exit_ns: Mapping[str, int] = field(default_factory=dict)
-    """ns per VM exit by kind ('cpuid' in the kernel, 'out' and 'mmio' in user space); empty where KVM does not run."""
+    """ns per VM exit by kind ('cpuid' in the kernel, 'out' and 'mmio' in user space, 'page_fault' on fresh memory); empty where KVM does not run."""
     loop_ns: float = 0.0
+    capabilities: Mapping[str, int] = field(default_factory=dict)
+    """What KVM says that it can, by name (kvm_trial.py); 0: no. Empty where it does not run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ async def probe_kvm(seconds: float) -> AcceleratorProbe:
 def judge(found: Mapping[str, Any]) -> AcceleratorProbe:
     """What the trial's findings (see kvm_trial.py) mean."""
     exits: dict[str, int] = found.get("exit_ns", {})
+    can: dict[str, int] = found.get("capabilities", {})
     loop_ns = float(found.get("loop_ns", 0.0))
     if not found.get("present"):
         return _qemu(
@@ -51,10 +52,10 @@ def judge(found: Mapping[str, Any]) -> AcceleratorProbe:
         return _qemu("broken", f"/dev/kvm cannot run 64-bit code: {error}", loop_ns)
     if loop_ns < NATIVE_LOOP_NS:
         reason = f"64-bit code ran natively under /dev/kvm ({loop_ns:g} ns a loop turn)"
-        return AcceleratorProbe(accelerator=Accelerator.KVM, verdict="native", reason=reason, exit_ns=exits, loop_ns=loop_ns)
+        return AcceleratorProbe(accelerator=Accelerator.KVM, verdict="native", reason=reason, exit_ns=exits, loop_ns=loop_ns, capabilities=can)
     if loop_ns < SLOW_LOOP_NS:
         reason = f"KVM works, on a CPU that is itself emulated ({loop_ns:g} ns a loop turn): correct, but for tests only"
-        return AcceleratorProbe(accelerator=Accelerator.KVM, verdict="slow", reason=reason, exit_ns=exits, loop_ns=loop_ns)
+        return AcceleratorProbe(accelerator=Accelerator.KVM, verdict="slow", reason=reason, exit_ns=exits, loop_ns=loop_ns, capabilities=can)
     reason = f"/dev/kvm interprets instructions one by one ({loop_ns:g} ns a loop turn, silicon takes 1): emulation by QEMU is faster"
     return _qemu("emulated", reason, loop_ns)
 
