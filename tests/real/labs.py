@@ -143,7 +143,7 @@ class Lab:
         shutil.rmtree(self.room, ignore_errors=True)
 
 
-def _end_labs(room: Path) -> None:
+def end_labs(room: Path) -> None:
     for found in (room / "labs").glob("*"):
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOUYI_LAB_DIR": str(room / "labs"), "HOUYI_LAB": found.name}
         subprocess.run([sys.executable, "-P", "-m", "houyi", "lab", "down"], env=environment, check=False, timeout=60)
@@ -151,7 +151,7 @@ def _end_labs(room: Path) -> None:
 
 @contextlib.contextmanager
 def lab() -> Iterator[Lab]:
-    remove_leftovers(PREFIX, ROOM, _end_labs)
+    remove_leftovers(PREFIX, ROOM, end_labs)
     made = Lab()
     try:
         yield made

@@ -42,13 +42,16 @@ OPTIONS = LabOptions()
 def up(
     *,
     hosts: Annotated[int, Parameter(help="How many; 0: as many as the lab has, 3 for a new one. A lab can grow.")] = 0,
+    kvm: Annotated[
+        bool, Parameter(help="Have an (emulated) machine with real KVM in it as well, m1: its system is built once, which takes minutes.", negative="")
+    ] = False,
     memory: Annotated[MemoryMib, Parameter(help="What each new host offers; by default an equal share of the machine's.")] = 0,
     options: LabOptions = OPTIONS,
 ) -> None:
     """Have a lab with so many hosts, all of them on and ready. Run again it repairs: what is off is started, the rest left alone."""
-    from houyi.local.lab.up import lab_up
+    from houyi.local.lab.up import Wish, lab_up
 
-    found = asyncio.run(lab_up(options.folder, hosts, memory, note if options.output is Format.TABLE else _silent))
+    found = asyncio.run(lab_up(options.folder, Wish(hosts=hosts, memory_mib=memory, kvm=kvm), note if options.output is Format.TABLE else _silent))
     if options.output is not Format.TABLE:
         write_data(msgspec.to_builtins(found), options.output)
         return
@@ -123,7 +126,7 @@ def execute(host: Host, /, *command: Annotated[str, Parameter(allow_leading_hyph
     from houyi.host.shell import become
     from houyi.local.lab.ask import doorway
 
-    become((*asyncio.run(doorway(options.folder, host)), *(command or ("bash", "-i"))))
+    become(asyncio.run(doorway(options.folder, host, command)))
 
 
 @app.command

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from houyi.host import shell
-from houyi.host.build import bootdisk, packages
+from houyi.host.build import bootdisk, packages, suites
 from houyi.host.port import Progress
 from houyi.model.errors import Failed
 
@@ -47,8 +47,8 @@ async def build_debian(target: Path, progress: Progress, *, suite: str = "", cac
     """
     if os.geteuid() != 0:
         raise Failed("build_not_root", "building an image needs root, since its files belong to root: run it as root")
-    suite = suite or _own_suite()
-    sources = await _sources(suite)
+    suite = suite or suites.own()
+    sources = await suites.sources(suite)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="houyi-build-", dir=cache if cache and cache.is_dir() else None) as name:
         work = Path(name)
@@ -64,27 +64,6 @@ async def build_debian(target: Path, progress: Progress, *, suite: str = "", cac
         used_mib = sum(path.lstat().st_blocks for path in root.rglob("*")) * bootdisk.SECTOR // bootdisk.MIB
         await bootdisk.make(root, label=_LABEL, root_mib=used_mib * 5 // 4 + 256, loader=loader, work=work, target=target)
         progress(1.0)
-
-
-def _own_suite() -> str:
-    for line in Path("/etc/os-release").read_text().splitlines():
-        if line.startswith("VERSION_CODENAME="):
-            return line.partition("=")[2].strip('"')
-    raise Failed("suite_missing", "this machine's /etc/os-release names no Debian suite: name one")
-
-
-async def _sources(suite: str) -> str:
-    """The lines of a sources.list for `suite` with its updates and security, from this machine's apt."""
-    form = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
-    listed = await shell.run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"], timeout=60)
-    lines: dict[str, None] = {}
-    for line in listed.text.splitlines():
-        uri, release, component = line.split()
-        if release in (suite, f"{suite}-updates", f"{suite}-security") and component == "main":
-            lines[f"deb {uri} {release} {component}\n"] = None
-    if not any(f" {suite} " in line for line in lines):
-        raise Failed("suite_missing", f"this machine's apt has no source for {suite}: add one, or name a suite that it has")
-    return "".join(lines)
 
 
 def _make_new(root: Path) -> None:

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from houyi.host import shell
-from houyi.host.disk.files import Files, Owner, check_space, disk_full_told, settle
+from houyi.host.disk.files import Files, Owner, check_space, disk_full_told, settle, write_at
 from houyi.host.port import Progress, ReadImage
 from houyi.model.errors import Failed, HouyiError, Invalid
 from houyi.model.image import DesiredImage, DiskFormat
@@ -73,10 +73,7 @@ def _put(fd: int, data: bytes, offset: int) -> None:
     if data.count(0) == len(data):
         os.ftruncate(fd, offset + len(data))
         return
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
+    write_at(fd, data, offset)
 
 
 def _verify(part: Path, image: DesiredImage) -> None:

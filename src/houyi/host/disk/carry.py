@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from houyi.host import shell
-from houyi.host.disk.files import NVRAM, Files, Owner, disk_full_told, settle
+from houyi.host.disk.files import NVRAM, Files, Owner, disk_full_told, settle, write_at
 from houyi.host.port import BLOCK_BYTES, Parcel
 from houyi.model.errors import Failed, Invalid
 from houyi.model.ids import VmId
@@ -146,10 +146,7 @@ def _digest(path: Path) -> str:
 def _put(part: Path, offset: int, data: bytes) -> None:
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(fd, view, offset)
-            view, offset = view[written:], offset + written
+        write_at(fd, data, offset)
     finally:
         os.close(fd)
 

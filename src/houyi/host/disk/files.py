@@ -202,3 +202,11 @@ def check_space(path: Path, needed: int) -> None:
     """Refuse before the last byte of the host is used up. :raise Failed: `disk_full`."""
     if shutil.disk_usage(path.parent).free < needed:
         raise disk_full(path)
+
+
+def write_at(fd: int, data: bytes, offset: int) -> None:
+    """All of it: the kernel may take less at a time. :raise OSError:"""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written

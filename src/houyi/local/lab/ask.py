@@ -1,11 +1,14 @@
 """A question to a lab's keeper, from outside."""
 
 import asyncio
+import shlex
+from collections.abc import Sequence
 
 import msgspec
 
 from houyi.local.lab.birth import born, inside
 from houyi.local.lab.layout import SERVER, LabFolder
+from houyi.local.lab.machine.words import ssh_words
 from houyi.local.lab.words import Answer, Ask, HostStatus, LabStatus, outcome
 from houyi.model.errors import Conflict, Failed, NotFound, Unavailable
 
@@ -38,21 +41,23 @@ async def ask(lab: LabFolder, question: Ask) -> LabStatus:
     return outcome(msgspec.json.decode(line, type=Answer))
 
 
-async def doorway(lab: LabFolder, host: str) -> tuple[str, ...]:
-    """The words that run a program on a host, or where the server is. :raise NotFound: `lab_host_not_found`. :raise Conflict: `host_off`."""
+async def doorway(lab: LabFolder, host: str, command: Sequence[str]) -> tuple[str, ...]:
+    """The words that run a command (nothing: a shell) on a host, or where the server is. :raise NotFound: `lab_host_not_found`. :raise Conflict: `host_off`."""
     found = await ask(lab, Ask(verb="status"))
     known = born(lab.path)
     if known is None:
         raise Unavailable("lab_down", f"lab {lab.name} went down just now: `houyi lab up` starts it again")
     way = inside(known.pid)
+    shell = tuple(command) or ("bash", "-i")
     if host == SERVER:
-        return way
+        return (*way, *shell)
     there = next((each for each in found.hosts if each.name == host), None)
     if there is None:
         raise NotFound("lab_host_not_found", f"lab {lab.name} has no host {host!r}: `houyi lab status` lists them")
     if not there.pid:
         raise Conflict("host_off", f"host {host} is off: `houyi lab start {host}` switches it on")
-    return (*way, *inside(there.pid))
+    there_words = ssh_words(shlex.join(command), terminal=not command) if there.machine else shell
+    return (*way, *inside(there.pid, *there_words))
 
 
 async def status(lab: LabFolder) -> LabStatus:
@@ -62,5 +67,7 @@ async def status(lab: LabFolder) -> LabStatus:
         raise NotFound("lab_not_found", f"there is no lab {lab.name!r}: `houyi lab up` makes one")
     if born(lab.path) is not None:
         return await ask(lab, Ask(verb="status"))
-    hosts = tuple(HostStatus(name=host.name, power="off", address=host.address, memory_mib=host.memory_mib) for host in record.hosts)
+    hosts = tuple(
+        HostStatus(name=host.name, power="off", address=host.address, memory_mib=host.memory_mib, machine=bool(host.machine)) for host in record.hosts
+    )
     return LabStatus(name=lab.name, up=False, server=False, url=f"http://127.0.0.1:{record.api_port}", shared=str(lab.shared), hosts=hosts)

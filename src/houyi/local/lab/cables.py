@@ -27,7 +27,7 @@ async def lay_bridge() -> None:
     prefix = VMS_CIDR.partition("/")[2]
     await _ip(
         (
-            ("link", "add", BRIDGE, "address", _mac(0), "type", "bridge", "forward_delay", "0"),
+            ("link", "add", BRIDGE, "address", mac(0), "type", "bridge", "forward_delay", "0"),
             ("addr", "add", f"{SERVER_ADDRESS}/24", "dev", BRIDGE),
             ("addr", "add", f"{VMS_GATEWAY}/{prefix}", "dev", BRIDGE),
             ("link", "set", BRIDGE, "up"),
@@ -37,21 +37,34 @@ async def lay_bridge() -> None:
 
 
 async def plug(host: HostRecord, pid: int) -> None:
-    """A cable from the bridge to the host whose first process is `pid`."""
+    """A cable from the bridge to the host whose first process is `pid`. In the place of a machine the host has no address: the machine has."""
     await unplug(host)
     await _ip(
         (
-            ("link", "add", host.name, "type", "veth", "peer", "name", "eth0", "address", _mac(host.number), "netns", str(pid)),
+            ("link", "add", host.name, "type", "veth", "peer", "name", "eth0", *(() if host.machine else ("address", mac(host.number))), "netns", str(pid)),
             ("link", "set", host.name, "master", BRIDGE, "up"),
         )
     )
+    own = ("address", mac(host.number)) if not host.machine else ()
+    commands: list[tuple[str, ...]] = [
+        ("link", "add", BRIDGE, *own, "type", "bridge", "forward_delay", "0"),
+        ("link", "set", "eth0", "master", BRIDGE, "up"),
+        ("link", "set", BRIDGE, "up"),
+    ]
+    if not host.machine:
+        commands += [("addr", "add", f"{host.address}/24", "dev", BRIDGE), ("route", "add", VMS_CIDR, "dev", BRIDGE)]
+    await _ip(commands, pid)
+
+
+async def add_taps(pid: int, cable: str, leash: str, address: str) -> None:
+    """For a machine in the place of the host whose first process is `pid`: a card on the host's bridge, and one to the host alone, with `address` at its end."""
     await _ip(
         (
-            ("link", "add", BRIDGE, "address", _mac(host.number), "type", "bridge", "forward_delay", "0"),
-            ("link", "set", "eth0", "master", BRIDGE, "up"),
-            ("addr", "add", f"{host.address}/24", "dev", BRIDGE),
-            ("link", "set", BRIDGE, "up"),
-            ("route", "add", VMS_CIDR, "dev", BRIDGE),
+            ("tuntap", "add", cable, "mode", "tap"),
+            ("link", "set", cable, "master", BRIDGE, "up"),
+            ("tuntap", "add", leash, "mode", "tap"),
+            ("addr", "add", address, "dev", leash),
+            ("link", "set", leash, "up"),
         ),
         pid,
     )
@@ -96,7 +109,7 @@ def _is(key: str, name: str) -> dict[str, Any]:
     return {"match": {"op": "==", "left": {"meta": {"key": key}}, "right": name}}
 
 
-def _mac(number: int) -> str:
+def mac(number: int) -> str:
     """Fixed, so that who has learnt one before a power cut finds the host again after it; 0: the bridge in the middle."""
     return f"02:00:0a:5d:00:{number:02x}"
 

@@ -99,6 +99,7 @@ class Keeper:
             heard=bool(host and known and known.facts and known.facts.boot_id == host.boot_id),
             cut_from=tuple(cut_from),
             pid=host.pid if host else 0,
+            machine=bool(record.machine),
             problem=host.problem if host else "",
         )
 

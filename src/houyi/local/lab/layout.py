@@ -38,10 +38,12 @@ class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     memory_mib: int
+    machine: str = ""
+    """The folder with the system of a whole (emulated) machine with KVM; empty: made of namespaces."""
 
     @property
     def name(self) -> str:
-        return f"h{self.number}"
+        return f"{'m' if self.machine else 'h'}{self.number}"
 
     @property
     def address(self) -> str:
@@ -159,14 +161,27 @@ class LabFolder:
 
 
 def with_hosts(record: LabRecord, count: int, memory_mib: int) -> LabRecord:
-    """The lab with so many hosts; those that it has stay as they are. 0: as many as it has.
+    """The lab with so many hosts of namespaces; those that it has stay as they are. 0: as many as it has.
 
     :raise Invalid: `hosts_too_many`. :raise Conflict: `lab_shrinks`.
     """
     if count > HOSTS_MAX:
         raise Invalid("hosts_too_many", f"a lab has at most {HOSTS_MAX} hosts: ask for fewer")
-    there = len(record.hosts)
+    there = sum(not host.machine for host in record.hosts)
     if count and count < there:
         raise Conflict("lab_shrinks", f"this lab has {there} hosts and does not shrink: `houyi lab down` first")
-    new = tuple(HostRecord(number=number, memory_mib=memory_mib) for number in range(there + 1, count + 1))
+    first = _next_number(record)
+    new = tuple(HostRecord(number=first + number, memory_mib=memory_mib) for number in range(max(0, count - there)))
     return LabRecord(id=record.id, api_port=record.api_port, hosts=(*record.hosts, *new))
+
+
+def with_machine(record: LabRecord, machine: str, memory_mib: int) -> LabRecord:
+    """The lab with a machine, if it has none. :param machine: the folder of its system."""
+    if any(host.machine for host in record.hosts):
+        return record
+    host = HostRecord(number=_next_number(record), memory_mib=memory_mib, machine=machine)
+    return LabRecord(id=record.id, api_port=record.api_port, hosts=(*record.hosts, host))
+
+
+def _next_number(record: LabRecord) -> int:
+    return max((host.number for host in record.hosts), default=0) + 1

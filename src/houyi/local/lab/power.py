@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+from houyi.base.clock import SystemClock
 from houyi.base.log import get_log
 from houyi.host.shell import Started
 from houyi.local.kvm_device import DEVICE, closed_to_qemu, open_to_qemu
@@ -20,6 +21,7 @@ from houyi.local.lab.birth import bear, born, last_words
 from houyi.local.lab.first import boot_id_file
 from houyi.local.lab.furnish import furnish, orders, programs
 from houyi.local.lab.layout import HostFolder, HostRecord, LabFolder, LabRecord
+from houyi.local.lab.machine.life import Machine
 from houyi.local.lab.words import Power
 from houyi.local.processes import kill
 from houyi.local.supervisor import Supervisor
@@ -105,7 +107,22 @@ class LabHost:
         for path in (logs, pids):
             path.mkdir(exist_ok=True)
         await self._admit(self.record)
-        await Supervisor(programs(self._lab, self.record, pid), pids, logs).run()
+        if not self.record.machine:
+            await Supervisor(programs(self._lab, self.record, pid), pids, logs).run()
+        else:
+            await self._be_machine(pid)
+
+    async def _be_machine(self, pid: int) -> None:
+        """The machine is on as long as its QEMU runs."""
+        lab, token = self._lab.read(), self._folder.join_file
+        assert lab is not None
+        try:
+            machine = Machine(lab, self.record, self._folder, pid, SystemClock())
+            await machine.live(token.read_text().strip() if token.exists() else "", self.boot_id)
+        except (HouyiError, OSError) as error:
+            self.problem = str(error)
+            log.error("machine_failed", host=self.record.name, error=str(error))
+        await self._end()
 
 
 def own_kvm(folder: Path) -> bool:

@@ -7,16 +7,19 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from houyi.base.config import Settings
 from houyi.base.secret_file import write_secret
 from houyi.host.disk.shared import MARKER
 from houyi.host.probe.machine import MachineFiles
 from houyi.local.lab.ask import ask, status
 from houyi.local.lab.birth import bear, born, last_words
 from houyi.local.lab.first import Orders
-from houyi.local.lab.layout import LabFolder, LabRecord, with_hosts
+from houyi.local.lab.layout import LabFolder, LabRecord, with_hosts, with_machine
+from houyi.local.lab.machine.image import MachineImage, have_image
 from houyi.local.lab.words import Ask, LabStatus
 from houyi.local.processes import kill, until
 from houyi.local.systemd import SETTING_SECTIONS, given_settings
@@ -30,7 +33,11 @@ PORTS = range(7490, 7590)
 MACHINE_MIB = 1024
 """What a new lab's hosts leave to the machine when they share its memory."""
 HOST_MIB_MIN = 1024
+KVM_MIB = 3072
+"""Of a new machine: what its VMs run in, and half a gigabyte for itself."""
 ANSWER_SECONDS = 30.0
+KVM_READY_SECONDS = 900.0
+"""To boot it, and to keep a snapshot of it, on CPUs that do something else as well."""
 READY_SECONDS = 120.0
 """Three hosts take some 10 s on two idle CPUs; this is for busy ones."""
 
@@ -40,15 +47,25 @@ READY_LOOK_SECONDS = 0.5
 Tell = Callable[[str], None]
 
 
-async def lab_up(lab: LabFolder, hosts: int, memory_mib: int, tell: Tell) -> LabStatus:
-    """0 hosts: as many as it has, HOSTS for a new one; 0 MiB: each gets an equal share of the machine's.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a lab shall have."""
 
-    :raise Forbidden: `not_root`. :raise Conflict: `lab_shrinks`. :raise Failed: `lab_not_ready`, `namespace_failed`, `no_free_port`.
-    """
+    hosts: int = 0
+    """Of namespaces; 0: as many as it has, HOSTS for a new one (none, if it is to have a machine)."""
+    memory_mib: int = 0
+    """Of each new one; 0: an equal share of the machine's."""
+    kvm: bool = False
+    """Whether it shall have a machine with KVM."""
+
+
+async def lab_up(lab: LabFolder, wish: Wish, tell: Tell) -> LabStatus:
+    """:raise Forbidden: `not_root`. :raise Conflict: `lab_shrinks`. :raise Failed: `lab_not_ready`, `namespace_failed`, `no_free_port`, or as `build_machine`."""
     check_root()
     lab.path.mkdir(mode=0o711, parents=True, exist_ok=True)
     async with only_one(lab):
-        record = _recorded(lab, hosts, memory_mib)
+        image = await have_image(Settings().state_dir / "build", tell) if wish.kvm else None
+        record = _recorded(lab, wish, image)
         if born(lab.path) is None:
             tell(f"starting the server and {len(record.hosts)} hosts")
             await _switch_on(lab, record)
@@ -81,12 +98,14 @@ def _same(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _recorded(lab: LabFolder, hosts: int, memory_mib: int) -> LabRecord:
+def _recorded(lab: LabFolder, wish: Wish, image: MachineImage | None) -> LabRecord:
     """What is asked for, written down before anything is done."""
     before = lab.read() or LabRecord(id=str(uuid4()), api_port=0, hosts=())
-    count = hosts or len(before.hosts) or HOSTS
-    share = memory_mib or max(HOST_MIB_MIN, (MachineFiles().memory_mib() - MACHINE_MIB) // count)
+    count = wish.hosts or sum(not host.machine for host in before.hosts) or (0 if wish.kvm or before.hosts else HOSTS)
+    share = wish.memory_mib or max(HOST_MIB_MIN, (MachineFiles().memory_mib() - MACHINE_MIB) // max(1, count))
     record = with_hosts(before, count, share)
+    if image is not None:
+        record = with_machine(record, str(image.path), wish.memory_mib or KVM_MIB)
     if born(lab.path) is None and not (record.api_port and _is_free(record.api_port)):
         record = LabRecord(id=record.id, api_port=_free_port(), hosts=record.hosts)
     for path, mode in ((lab.shared, 0o755), (lab.path / "hosts", 0o755), (lab.server / "run", 0o755), (lab.logs, 0o750), (lab.server / "state", 0o711)):
@@ -144,6 +163,8 @@ async def _ready(lab: LabFolder, tell: Tell) -> LabStatus:
     """Until the server has every host as `ready`, or as an administrator wants it."""
     told: set[str] = set()
     found: LabStatus | None = None
+    record = lab.read()
+    seconds = KVM_READY_SECONDS if record is not None and any(host.machine for host in record.hosts) else READY_SECONDS
 
     async def all_there() -> bool:
         nonlocal found
@@ -152,15 +173,16 @@ async def _ready(lab: LabFolder, tell: Tell) -> LabStatus:
         for name in sorted(there - told):
             tell(f"host {name} is {next(host.state for host in found.hosts if host.name == name)}")
         told.update(there)
+        broken = next((host for host in found.hosts if host.power == "off" and host.problem), None)
+        if broken is not None:
+            raise Failed("lab_not_ready", f"host {broken.name}: {broken.problem}")
         return found.server and all(host.name in there or host.cut_from for host in found.hosts)
 
     try:
-        whole = await until(all_there, READY_SECONDS, READY_LOOK_SECONDS)
+        whole = await until(all_there, seconds, READY_LOOK_SECONDS)
     except HouyiError as error:
         raise Failed("lab_not_ready", f"lab {lab.name} went down while it started ({error.detail}): {last_words(lab.path / 'first.log')}") from error
     if not whole or found is None:
         away = ", ".join(host.name for host in found.hosts if host.name not in told) if found else "the server"
-        raise Failed(
-            "lab_not_ready", f"lab {lab.name}: not ready after {READY_SECONDS:g} s: {away or 'the server'}; the logs are in {lab.logs} and {lab.path}/hosts"
-        )
+        raise Failed("lab_not_ready", f"lab {lab.name}: not ready after {seconds:g} s: {away or 'the server'}; the logs are in {lab.logs} and {lab.path}/hosts")
     return found

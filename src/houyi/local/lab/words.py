@@ -31,6 +31,8 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the server has heard of it since it was switched on (by its boot id)."""
     cut_from: tuple[str, ...] = ()
     pid: int = 0
+    machine: bool = False
+    """Whether it is a whole (emulated) machine, with KVM."""
     problem: str = ""
     """Why it could not be started."""
 
