@@ -67,3 +67,16 @@ async def test_without_libvirt_nothing_is_told(host: Host) -> None:
         await host.ports.telemetry.counters()
     await host.restore_libvirt()
     assert vm.id in await host.until(host.ports.telemetry.counters)
+
+
+async def test_under_tcg_there_is_nothing_to_trace(host: Host) -> None:
+    vm = await host.booted(new_vm())
+    off = new_vm()
+    for one, code in ((vm, "no_vm_exits"), (off, "not_running")):
+        with pytest.raises(Conflict) as refused:
+            await host.ports.tracing.profile(one.id, 1.0)
+        assert refused.value.code == code
+    with pytest.raises(Conflict) as refused:
+        await host.ports.tracing.profile(vm.id, 61.0)
+    assert refused.value.code == "trace_too_long"
+    await host.ports.tracing.clear()

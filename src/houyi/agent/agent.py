@@ -22,6 +22,7 @@ from houyi.agent.rules import Rules
 from houyi.agent.sampling import Sampler
 from houyi.agent.steps import Steps
 from houyi.agent.telemetry import Telemeter
+from houyi.agent.traces import clear
 from houyi.agent.trials import Trials
 from houyi.base.clock import Clock
 from houyi.base.config import Settings
@@ -54,6 +55,7 @@ async def run_agent(
     identity = identity_of(settings)
     if not identity.joined:
         raise Failed("not_joined", "this host has not joined a platform: `houyi agent --join-file FILE`, with a token from `houyi host join-token` in FILE")
+    await clear(ports.tracing)
     facts = await _facts(ports, clock)
     log.info("agent_started", accelerator=facts.accelerator.accelerator.value, reason=facts.accelerator.reason, host_id=identity.host_id())
     counts, reports, rules = counts or Counts(), Reports(), rules or Rules()
@@ -66,6 +68,7 @@ async def run_agent(
         reports=reports,
         consoles=ports.consoles,
         probe=ports.probe,
+        tracing=ports.tracing,
         clock=clock,
         ids=ids,
         counts=counts,

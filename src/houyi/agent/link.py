@@ -20,11 +20,12 @@ from houyi.agent.identity import Identity, refusal
 from houyi.agent.loop import Loop, states
 from houyi.agent.reports import Reports
 from houyi.agent.streams import Streams
+from houyi.agent.traces import Traces
 from houyi.base.clock import Clock
 from houyi.base.ids import Ids
 from houyi.base.log import get_log
 from houyi.base.socket import Socket
-from houyi.host.port import Consoles, Probe
+from houyi.host.port import Consoles, Probe, Tracing
 from houyi.model.errors import Failed, HouyiError, Unavailable
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId
@@ -47,6 +48,7 @@ from houyi.wire.agents import (
     StreamClose,
     StreamData,
     StreamOpen,
+    TraceAsk,
     Welcome,
     decode_down,
     encode,
@@ -75,6 +77,14 @@ class _Connection:
     """Of the newest snapshot that has come over it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Talks:
+    """What the server may ask for over one connection, each answered beside all else."""
+
+    streams: Streams
+    traces: Traces
+
+
 class Link:
     def __init__(
         self,
@@ -85,6 +95,7 @@ class Link:
         reports: Reports,
         consoles: Consoles,
         probe: Probe,
+        tracing: Tracing,
         clock: Clock,
         ids: Ids,
         counts: Counts,
@@ -95,6 +106,7 @@ class Link:
         self._reports = reports
         self._consoles = consoles
         self._probe = probe
+        self._tracing = tracing
         self._clock = clock
         self._ids = ids
         self._counts = counts
@@ -155,13 +167,15 @@ class Link:
                 raise Failed("server_protocol", f"the server began with {type(welcome).__name__}")
             self._welcomed(welcome)
             self._connection = connection
-            streams = Streams(self._consoles, partial(self._send, connection))
+            send = partial(self._send, connection)
+            talks = _Talks(Streams(self._consoles, send), Traces(self._tracing, send))
             loop.wake(urgent=True)  # images can be had again
             try:
-                await _first_to_end(self._hear(connection, loop, streams), self._tell(connection))
+                await _first_to_end(self._hear(connection, loop, talks), self._tell(connection))
             finally:
                 self._connection = None
-                await streams.close()
+                await talks.streams.close()
+                await talks.traces.close()
                 for answer in connection.chunks.values():
                     if not answer.done():
                         answer.set_exception(Unavailable("server_away", "the connection to the server was lost while fetching an image"))
@@ -175,11 +189,11 @@ class Link:
         skew = welcome.server_time - self._clock.now()
         log.info("linked", host=welcome.host_name, host_id=welcome.host_id, clock_skew_seconds=round(skew, 3))
 
-    async def _hear(self, connection: _Connection, loop: Loop, streams: Streams) -> None:
+    async def _hear(self, connection: _Connection, loop: Loop, talks: _Talks) -> None:
         while True:
-            self._take(decode_down(await connection.socket.recv(decode=False)), connection, loop, streams)
+            self._take(decode_down(await connection.socket.recv(decode=False)), connection, loop, talks)
 
-    def _take(self, message: Down, connection: _Connection, loop: Loop, streams: Streams) -> None:
+    def _take(self, message: Down, connection: _Connection, loop: Loop, talks: _Talks) -> None:
         match message:
             case Desired() if message.revision < connection.revision:
                 log.warning(
@@ -196,13 +210,15 @@ class Link:
                     else:
                         answer.set_exception(Unavailable(message.error.code, message.error.detail))
             case StreamOpen():
-                streams.open(message)
+                talks.streams.open(message)
             case StreamData():
-                streams.data(message)
+                talks.streams.data(message)
             case StreamAck():
-                streams.ack(message)
+                talks.streams.ack(message)
             case StreamClose():
-                streams.shut(message)
+                talks.streams.shut(message)
+            case TraceAsk():
+                talks.traces.ask(message)
             case RenewDone() | MoveCertificateDone():
                 self._renewed(message)
             case Refused():

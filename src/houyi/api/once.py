@@ -55,7 +55,7 @@ class Once:
     ) -> Response:
         """Carry it out, or repeat the answer of the first time.
 
-        :param location: prefix of the Location header; the answer's id follows.
+        :param location: prefix of the Location header; the answer's id follows. '': the answer is no object that stays.
         :param secret: adds to the first answer what is never kept.
         :raise Conflict: `idempotency_mismatch`.
         """
@@ -89,12 +89,14 @@ class Once:
         if found.request_sha256 != self.request_sha256:
             raise Conflict("idempotency_mismatch", "this Idempotency-Key was used for another request: use a new one")
         known = json.loads(found.response)
-        headers = {"Cache-Control": "no-store", "Location": f"{location}{known['id']}", "ETag": f'"{known["revision"]}"', "Idempotency-Replayed": "true"}
+        headers = {"Cache-Control": "no-store", "Idempotency-Replayed": "true"}
+        if location:
+            headers |= {"Location": f"{location}{known['id']}", "ETag": f'"{known["revision"]}"'}
         return Response(found.response, found.status, headers, media_type="application/json")
 
 
 def _answer(model: BaseModel, status: int, location: str, secret: Callable[[BaseModel], BaseModel] | None) -> Response:
-    where = f"{location}{getattr(model, 'id', '')}"
+    where = f"{location}{getattr(model, 'id', '')}" if location else ""
     return shown(secret(model) if secret else model, status, location=where)
 
 

@@ -1,7 +1,8 @@
-"""A byte stream from the API to a VM's console or display, over the link of its host: a port between the two doors."""
+"""What the API asks of a VM's host while somebody waits, over the host's link: consoles and displays, and what makes a VM exit. A port between the two doors."""
 
 from typing import Literal, Protocol
 
+from houyi.model.exits import ExitProfile
 from houyi.model.ids import HostId, VmId
 
 TunnelKind = Literal["serial", "vnc", "log"]
@@ -20,4 +21,11 @@ class Tunnel(Protocol):
 class Tunnels(Protocol):
     async def open(self, host_id: HostId, vm_id: VmId, kind: TunnelKind) -> Tunnel:
         """:raise Unavailable: `host_unreachable`: no link to that host ends at this server."""
+        ...
+
+    async def profile(self, host_id: HostId, vm_id: VmId, seconds: float) -> ExitProfile:
+        """What made the VM exit during the next `seconds`.
+
+        :raise Unavailable: `host_unreachable`, `too_many_traces`, `trace_late`. :raise Conflict: as the host refused.
+        """
         ...

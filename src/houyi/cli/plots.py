@@ -58,3 +58,21 @@ def plot_history(history: Mapping[str, Any], file: Path) -> None:
         if axes.get_legend_handles_labels()[1]:
             axes.legend(loc="upper right", fontsize="small")
     save(figure, file)
+
+
+def plot_reasons(found: Mapping[str, Any], file: Path) -> None:
+    """Exits by reason, and the time spent outside the guest for each. :param found: as the API answers it."""
+    figure = new_figure(2)
+    left, right = figure.subplots(1, 2, sharey=True)
+    reasons = found["reasons"][: 2 * KINDS_MAX]
+    places = range(len(reasons))
+    left.barh(places, [one["count_s"] for one in reasons], color="tab:blue")
+    left.set_yticks(places, [one["reason"] for one in reasons])
+    left.invert_yaxis()
+    left.set_xlabel("exits a second")
+    left.set_title(f"VM exits of {found['vm_name']}, {found['seconds']:.0f} s")
+    right.barh(places, [one["outside_ns"] / found["seconds"] / 1e6 for one in reasons], color="tab:orange")
+    right.set_xlabel("ms outside the guest, a second")
+    for axes in (left, right):
+        axes.grid(alpha=0.3, axis="x")
+    save(figure, file)

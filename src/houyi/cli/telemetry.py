@@ -125,11 +125,16 @@ def exits(
     name: Name,
     /,
     *,
-    since: Annotated[Seconds, Parameter(help="How far back to look.")] = 3600.0,
+    by_reason: Annotated[bool, Parameter(negative=(), help="Trace them now: by reason, with the time spent outside the guest.")] = False,
+    seconds: Annotated[float, Parameter(help="With --by-reason: for how long, at most 60.")] = 10.0,
+    since: Annotated[Seconds, Parameter(help="Without --by-reason: how far back to look.")] = 3600.0,
     plot: Plot = None,
     options: Options = OPTIONS,
 ) -> None:
-    """The VM exits of a VM, a second: now, and over its history."""
+    """The VM exits of a VM, a second: now, and over its history; or by reason, traced now."""
+    if by_reason:
+        _by_reason(name, seconds, plot, options)
+        return
     after = datetime.fromtimestamp(time.time() - since, UTC).isoformat()
     with connect(options) as api:
         history = api.request("GET", path("vms", name, "telemetry"), params={"since": after})
@@ -144,6 +149,49 @@ def exits(
 
         plot_history(history, plot)
         note(f"drawn into {plot}")
+
+
+def _by_reason(name: str, seconds: float, plot: Path | None, options: Options) -> None:
+    with connect(options) as api:
+        if options.output is Format.TABLE:
+            note(f"looking at {name} for {seconds:g} s")
+        found = api.request("POST", path("vms", name, "exits"), body={"seconds": seconds})
+    if options.output is not Format.TABLE:
+        write_data(found, options.output)
+    else:
+        show(table_of(found["reasons"], REASONS))
+        if found["registers"]:
+            show(table_of(found["registers"], REGISTERS))
+        note(f"{found['count']} exits in {found['seconds']:.2f} s, {number(found['count_s'])} a second ({found['virtualization']})")
+        if found["dropped"]:
+            note(f"warning: {found['dropped']} exits of the host found no place in the kernel's table: this is not all")
+    if plot is not None:
+        from houyi.cli.plots import plot_reasons
+
+        plot_reasons(found, plot)
+        note(f"drawn into {plot}")
+
+
+def nanoseconds(value: float) -> str:
+    """'850 ns', '12.5 µs', '3.1 ms', '2.0 s'."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:.0f} ns"
+
+
+REASONS = (
+    Column("REASON", lambda row: str(row["reason"])),
+    Column("EXITS", lambda row: str(row["count"]), right=True),
+    Column("/S", lambda row: number(row["count_s"]), right=True),
+    Column("OUTSIDE", lambda row: nanoseconds(row["outside_ns"]), right=True),
+    Column("MEAN", lambda row: nanoseconds(row["mean_ns"]), right=True),
+)
+REGISTERS = (
+    Column("REGISTER", lambda row: str(row["register_use"])),
+    Column("EXITS", lambda row: str(row["count"]), right=True),
+    Column("/S", lambda row: number(row["count_s"]), right=True),
+)
 
 
 def _tell(name: str, items: Sequence[Row]) -> None:

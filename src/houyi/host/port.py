@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from houyi.model.cpu import CpuBaseline, GuestCpu
+from houyi.model.exits import ExitProfile
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
@@ -376,6 +377,21 @@ class Telemetry(Protocol):
         ...
 
 
+class Tracing(Protocol):
+    """VM exits by reason, as the kernel sees them: only while somebody asks."""
+
+    async def profile(self, vm_id: VmId, seconds: float) -> ExitProfile:
+        """What made a VM exit during the next `seconds` (at most TRACE_SECONDS_MAX). Several may ask at once.
+
+        :raise Conflict: `not_running`; `no_vm_exits`: it runs under TCG; `trace_too_long`. :raise Unavailable: `tracefs_missing`. :raise Failed: `tracing_refused`.
+        """
+        ...
+
+    async def clear(self) -> None:
+        """Remove what an agent that was killed has left in the kernel; nothing while somebody asks. :raise Failed: `tracing_refused`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """One machine, whole."""
@@ -390,6 +406,7 @@ class Ports:
     carrier: Carrier
     passages: Passages
     telemetry: Telemetry
+    tracing: Tracing
     files: Path
     """Where its files are, for messages to people."""
     close: Callable[[], Awaitable[None]]

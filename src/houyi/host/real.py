@@ -26,9 +26,13 @@ from houyi.host.libvirt.passages import LibvirtPassages
 from houyi.host.net.bridge import SYSFS
 from houyi.host.port import Ports, Probe
 from houyi.host.probe.machine import MachineFiles
+from houyi.host.shell import run
+from houyi.host.trace.kvm import KvmTracing
+from houyi.host.trace.tracefs import MOUNTS
 from houyi.model.errors import Invalid, Unavailable
 from houyi.model.host import Accelerator
 
+MOUNT_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
 """How long opening waits for libvirtd, which may be starting at the same time as we."""
 
@@ -79,9 +83,15 @@ async def open_ports(
         carrier=RealCarrier(files, owner, _name(owner)),
         passages=LibvirtPassages(settings.agent.libvirt_uri),
         telemetry=LibvirtTelemetry(connection, memory, clock),
+        tracing=KvmTracing(clock, mount=_mount_tracefs),
         files=files.state,
         close=close,
     )
+
+
+async def _mount_tracefs() -> None:
+    """Where systemd has not. :raise Failed: it cannot be."""
+    await run(["mount", "-t", "tracefs", "tracefs", str(MOUNTS[0])], timeout=MOUNT_SECONDS)
 
 
 async def _owner(user: str, facts: LibvirtFacts) -> Owner:

@@ -6,6 +6,7 @@ from typing import Any
 from houyi.model.vm import StopMode
 from houyi.sdk.calls import Call, method, nothing
 from houyi.sdk.paths import path
+from houyi.wire.v1.exits import VmExits, VmExitsAsk
 from houyi.wire.v1.experiment import Experiment, ExperimentCreate
 from houyi.wire.v1.host import Host, HostDrainPlan, HostUpdate
 from houyi.wire.v1.image import Image, ImageCreate, ImageUpdate
@@ -59,6 +60,11 @@ class VmTelemetryCalls:
         """Periods of one VM, oldest first. :param since: with a time zone; None: all that there is. :param step_seconds: that one item covers at least."""
         params = {"since": None if since is None else since.isoformat(), "step": step_seconds or None}
         return Call("GET", path("vms", vm, "telemetry"), TelemetryHistory.model_validate, params=params)
+
+    @method
+    def exits(self, vm: str, seconds: float = 10.0) -> Call[VmExits]:
+        """What makes it exit, by reason, with the time spent; answers after `seconds` (60 at most). :raise Conflict: `no_vm_exits`: it runs under TCG."""
+        return Call("POST", path("vms", vm, "exits"), VmExits.model_validate, VmExitsAsk(seconds=seconds))
 
 
 class VmCalls(VmPlacementCalls, VmTelemetryCalls):

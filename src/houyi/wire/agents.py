@@ -2,8 +2,8 @@
 
     /join   no client certificate: JoinHello -> JoinCa ; JoinAsk -> JoinDone | Refused       (one exchange, then closed)
     /link   mutual TLS: Hello -> Welcome, then
-            down: Desired (a whole snapshot, whenever anything of it changed), RenewDone, MoveCertificateDone, ImageChunk, Stream*, Refused
-            up:   Report (heartbeat with load, facts when changed, VMs that changed; all VMs first), RenewAsk, MoveCertificateAsk, ImageAsk, Stream*
+            down: Desired (a whole snapshot, whenever anything of it changed), RenewDone, MoveCertificateDone, ImageChunk, Stream*, TraceAsk, Refused
+            up:   Report (heartbeat with load, facts when changed, VMs that changed; all VMs first), RenewAsk, MoveCertificateAsk, ImageAsk, Stream*, TraceDone
 
 Level-triggered: losing a message costs latency only, since Desired is always whole and a Report is repeated after a reconnect.
 Streams (console, VNC) carry credit: a side may have at most WINDOW bytes in flight that the other has not acknowledged.
@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from houyi.model.errors import Problem
+from houyi.model.exits import ExitProfile
 from houyi.model.experiment import DesiredTrial, ObservedTrial
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import HostId, ImageId, VmId
@@ -199,8 +200,38 @@ class StreamClose(Message, frozen=True):
     problem: Problem | None = None
 
 
-Down = Welcome | Desired | RenewDone | MoveCertificateDone | ImageChunk | StreamOpen | StreamData | StreamAck | StreamClose | JoinCa | JoinDone | Refused
-Up = JoinHello | JoinAsk | Hello | Report | RenewAsk | MoveCertificateAsk | ImageAsk | StreamData | StreamAck | StreamClose
+class TraceAsk(Message, frozen=True):
+    """Server to agent: look at what makes a VM exit, for so long."""
+
+    request: int
+    vm_id: VmId
+    seconds: float
+
+
+class TraceDone(Message, frozen=True):
+    """The answer, or why there is none."""
+
+    request: int
+    profile: ExitProfile | None = None
+    error: Problem | None = None
+
+
+Down = (
+    Welcome
+    | Desired
+    | RenewDone
+    | MoveCertificateDone
+    | ImageChunk
+    | StreamOpen
+    | StreamData
+    | StreamAck
+    | StreamClose
+    | TraceAsk
+    | JoinCa
+    | JoinDone
+    | Refused
+)
+Up = JoinHello | JoinAsk | Hello | Report | RenewAsk | MoveCertificateAsk | ImageAsk | StreamData | StreamAck | StreamClose | TraceDone
 
 _encoder = msgspec.msgpack.Encoder()
 _down: msgspec.msgpack.Decoder[Down] = msgspec.msgpack.Decoder(Down)

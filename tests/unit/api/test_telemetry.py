@@ -4,9 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from houyi.model.errors import Conflict
 from houyi.model.ids import VmId
 from houyi.model.telemetry import DiskRates, VcpuRates, VmRates
+from houyi.model.vm import VmState
 from houyi.store.rows.telemetry import put_rates
+from houyi.store.rows.vm import put_observed
+from made import an_observation
 from unit.api.world import World
 
 
@@ -70,3 +74,38 @@ async def test_what_all_do_now(world: World) -> None:
     assert await seen("admin", project="mine") == {("mine-now", 2.0)}
     assert await seen("admin", host="h1") == {("mine-now", 2.0), ("theirs-now", 2.0)}
     assert await seen("admin", host="h2") == set()
+
+
+async def test_exits_by_reason_are_looked_at_while_one_waits(small_world: World) -> None:
+    world = small_world
+    world.far.reset()
+    vm = await world.new_vm("exiting")
+    async with world.client("member") as client:
+        answer = await client.post("/v1/vms/exiting/exits", json={"seconds": 2.5})
+        assert answer.status_code == 200, answer.text
+        assert world.far.profiled == [(world.host_id, vm.id, 2.5)]
+        told = answer.json()
+        assert (told["vm_name"], told["virtualization"], told["count"], told["count_s"], told["dropped"]) == ("exiting", "svm", 11, 5.5, 0)
+        assert told["reasons"][1] == {"reason": "msr", "count": 10, "count_s": 5.0, "outside_ns": 10_000, "mean_ns": 1000.0}
+        assert told["registers"] == [{"register_use": "write tsc_deadline", "count": 8, "count_s": 4.0}]
+        assert told["symptoms"] == {"timer": 4.0, "msr": 1.0, "halt": 0.5}
+        assert (await client.post("/v1/vms/exiting/exits")).status_code == 200
+        assert world.far.profiled[-1][2] == 10.0, "if nothing is said"
+        for wrong in ({"seconds": 61}, {"seconds": 0}, {"seconds": "5"}, {"minutes": 1}):
+            assert (await client.post("/v1/vms/exiting/exits", json=wrong)).status_code == 400, wrong
+        world.far.refuses = Conflict("no_vm_exits", "it runs under TCG")
+        refused = await client.post("/v1/vms/exiting/exits")
+        assert (refused.status_code, refused.json()["code"]) == (409, "no_vm_exits")
+
+
+async def test_what_does_not_run_under_kvm_has_no_exits(small_world: World) -> None:
+    world = small_world
+    world.far.reset()
+    off = await world.new_vm("off", state=VmState.STOPPED)
+    tcg = await world.new_vm("tcg")
+    await world.store.apply([put_observed(world.host_id, world.mine.id, an_observation(tcg, epoch=1, accelerator="qemu"))])
+    async with world.client("member") as client:
+        for vm, code in ((off, "not_running"), (tcg, "no_vm_exits")):
+            refused = await client.post(f"/v1/vms/{vm.id}/exits", json={"seconds": 1})
+            assert (refused.status_code, refused.json()["code"]) == (409, code)
+    assert world.far.profiled == []

@@ -27,6 +27,7 @@ from houyi.control.commands.vm_type import create_vm_type
 from houyi.control.control import Context, Control
 from houyi.control.first_start import first_start
 from houyi.model.errors import HouyiError, Unavailable
+from houyi.model.exits import ExitProfile, Spent, Virtualization
 from houyi.model.experiment import Workload
 from houyi.model.ids import HostId, ProjectId, VmId
 from houyi.model.image import Image
@@ -77,6 +78,7 @@ class Far:
     """Tunnels: what is opened is written down, and fails as planned."""
 
     opened: list[tuple[HostId, VmId, TunnelKind]] = field(default_factory=list)
+    profiled: list[tuple[HostId, VmId, float]] = field(default_factory=list)
     consoles: list[Console] = field(default_factory=list)
     says: list[bytes] = field(default_factory=list)
     refuses: Exception | None = None
@@ -84,6 +86,15 @@ class Far:
 
     def reset(self) -> None:
         self.opened, self.consoles, self.says, self.refuses, self.ends_with = [], [], [], None, None
+        self.profiled = []
+
+    async def profile(self, host_id: HostId, vm_id: VmId, seconds: float) -> ExitProfile:
+        if self.refuses is not None:
+            raise self.refuses
+        self.profiled.append((host_id, vm_id, seconds))
+        reasons = {"hlt": Spent(len(self.profiled), 1000), "msr": Spent(10, 10_000)}
+        msrs = {"write tsc_deadline": 8}
+        return ExitProfile(vm_id=vm_id, began_at=1e9, seconds=2.0, virtualization=Virtualization.SVM, reasons=reasons, msrs=msrs)
 
     async def open(self, host_id: HostId, vm_id: VmId, kind: TunnelKind) -> Tunnel:
         if self.refuses is not None:

@@ -402,6 +402,22 @@ HISTORY = {
     "source": "ring",
     "items": [{**PERIOD, "exits_s": 1.0, "exits": {"exits": 1.0}, "ended_at": "2026-11-23T07:44:50.000Z"}, PERIOD],
 }
+EXITS = {
+    "vm_id": numbered(3),
+    "vm_name": "hello",
+    "began_at": AT,
+    "seconds": 5.0,
+    "virtualization": "svm",
+    "count": 1500,
+    "count_s": 300.0,
+    "reasons": [
+        {"reason": "hlt", "count": 1000, "count_s": 200.0, "outside_ns": 3_000_000_000, "mean_ns": 3_000_000.0},
+        {"reason": "msr", "count": 500, "count_s": 100.0, "outside_ns": 425_000, "mean_ns": 850.0},
+    ],
+    "registers": [{"register_use": "write tsc_deadline", "count": 400, "count_s": 80.0}],
+    "symptoms": {"halt": 200.0, "timer": 80.0, "msr": 20.0},
+    "dropped": 0,
+}
 WHO = {"token_id": numbered(7), "token_name": "admin", "role": "admin", **PROJECT, "expires_at": None}
 
 
@@ -454,6 +470,8 @@ class FakeApi:
     def _usual(self, method: str, path: str, request: Request) -> Response:
         if path == "/v1/telemetry":
             return _json(200, {"items": [PERIOD]})
+        if path.endswith("/exits"):
+            return _json(200, EXITS)
         if path.endswith("/telemetry"):
             return _json(200, HISTORY)
         special: dict[str, tuple[int, Any]] = {"/v1/whoami": (200, WHO), "/v1": (200, {"name": "houyi", "version": "9.9", "revision": 1, "links": {}})}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from houyi.cli.telemetry import number
+from houyi.cli.telemetry import nanoseconds, number
 from unit.cli.conftest import Houyi
-from unit.cli.fake_api import HISTORY, PERIOD, FakeApi
+from unit.cli.fake_api import EXITS, HISTORY, PERIOD, FakeApi
 
 TCG = {**PERIOD, "kvm": False, "exits_s": 0.0, "exits": {}, "vm_name": "slow"}
 
@@ -72,3 +72,27 @@ def test_numbers_are_short() -> None:
         "100k",
         "1235k",
     ]
+
+
+def test_exits_by_reason(houyi: Houyi, api: FakeApi, tmp_path: Path) -> None:
+    ran = houyi("vm", "exits", "hello", "--by-reason", "--seconds", "5", "--plot", str(tmp_path / "reasons.png"))
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert lines[:3] == [
+        ["REASON", "EXITS", "/S", "OUTSIDE", "MEAN"],
+        ["hlt", "1000", "200", "3.0", "s", "3.0", "ms"],
+        ["msr", "500", "100", "425.0", "µs", "850", "ns"],
+    ]
+    assert ["write", "tsc_deadline", "400", "80"] in lines
+    assert "1500 exits in 5.00 s, 300 a second (svm)" in ran.err
+    assert "warning" not in ran.err
+    assert (tmp_path / "reasons.png").read_bytes().startswith(b"\x89PNG")
+    api.answer("POST", "/v1/vms/hello/exits", (200, {**EXITS, "dropped": 7, "registers": []}))
+    assert "7 exits of the host found no place" in houyi("vm", "exits", "hello", "--by-reason").err
+    assert api.last("POST").body == {"seconds": 10.0}
+    api.refuse("POST", "/v1/vms/hello/exits", 409, "no_vm_exits", "hello runs under TCG: there are no VM exits")
+    refused = houyi("vm", "exits", "hello", "--by-reason")
+    assert (refused.code, "there are no VM exits" in refused.err) == (4, True)
+
+
+def test_times_are_short() -> None:
+    assert [nanoseconds(value) for value in (0, 850, 12_500, 3_100_000, 2e9)] == ["0 ns", "850 ns", "12.5 µs", "3.1 ms", "2.0 s"]

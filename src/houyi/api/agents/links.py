@@ -15,6 +15,7 @@ from houyi.base.socket import Socket
 from houyi.control.ca import Authority
 from houyi.control.control import Control
 from houyi.model.errors import Forbidden, HouyiError, Invalid, NotFound, Stale, Unavailable
+from houyi.model.exits import ExitProfile
 from houyi.model.ids import HostId, VmId
 from houyi.store.views.vm import hosts_of_changes
 from houyi.wire.agents import Refused, encode
@@ -63,12 +64,19 @@ class Links:
 
     async def open(self, host_id: HostId, vm_id: VmId, kind: TunnelKind) -> LinkTunnel:
         """:raise Unavailable: `host_unreachable`, `too_many_streams`, `vm_not_on_host`."""
+        return await self._session_of(host_id, vm_id).streams.open(vm_id, kind)
+
+    async def profile(self, host_id: HostId, vm_id: VmId, seconds: float) -> ExitProfile:
+        """:raise Unavailable: `host_unreachable`, `too_many_traces`, `trace_late`, `vm_not_on_host`. :raise Conflict: as the host refused."""
+        return await self._session_of(host_id, vm_id).traces.ask(vm_id, seconds)
+
+    def _session_of(self, host_id: HostId, vm_id: VmId) -> Session:
         session = self._sessions.get(host_id)
         if session is None:
             raise Unavailable("host_unreachable", "the VM's host is not connected to this server: try again when it is back")
         if not session.has(vm_id):
             raise Unavailable("vm_not_on_host", "the VM's host has not been told of it yet: try again in a moment")
-        return await session.streams.open(vm_id, kind)
+        return session
 
     async def watch(self) -> None:
         """Poke the sessions of hosts of which something changed, until cancelled."""

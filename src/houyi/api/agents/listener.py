@@ -17,6 +17,7 @@ from houyi.control.ca import Authority, check_request
 from houyi.control.commands.host import join_host
 from houyi.control.control import Control
 from houyi.model.errors import Forbidden, Invalid, NotFound, Unavailable
+from houyi.model.exits import ExitProfile
 from houyi.model.host import HOST_URI
 from houyi.model.ids import HostId, VmId
 from houyi.model.names import is_id
@@ -77,6 +78,10 @@ class AgentsListener:
     async def open(self, host_id: HostId, vm_id: VmId, kind: TunnelKind) -> LinkTunnel:
         """:raise Unavailable: `host_unreachable`, `too_many_streams`, `vm_not_on_host`."""
         return await self._links.open(host_id, vm_id, kind)
+
+    async def profile(self, host_id: HostId, vm_id: VmId, seconds: float) -> ExitProfile:
+        """:raise Unavailable: `host_unreachable`, `too_many_traces`, `trace_late`, `vm_not_on_host`. :raise Conflict: as the host refused."""
+        return await self._links.profile(host_id, vm_id, seconds)
 
     def _context(self) -> ssl.SSLContext:
         certificate, key = self._authority.issue_server(self._control.settings.server.agents_names)

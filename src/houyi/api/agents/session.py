@@ -9,6 +9,7 @@ from dataclasses import replace
 import websockets
 
 from houyi.api.agents.streams import LinkStreams
+from houyi.api.agents.traces import LinkTraces
 from houyi.base.log import get_log
 from houyi.base.socket import Socket
 from houyi.control.ca import Authority
@@ -39,6 +40,7 @@ from houyi.wire.agents import (
     StreamAck,
     StreamClose,
     StreamData,
+    TraceDone,
     Up,
     Welcome,
     decode_up,
@@ -88,6 +90,7 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
         self.streams = LinkStreams(self.send)
+        self.traces = LinkTraces(self.send)
 
     async def hear_hello(self) -> Hello:
         """:raise Invalid: `link_protocol`, `protocol_unknown`. :raise TimeoutError: it does not say who it is."""
@@ -121,6 +124,7 @@ class Session:
             pass
         finally:
             self.streams.close()
+            self.traces.close()
             for task in (self._running, pusher, *self._tasks):
                 task.cancel()
             await asyncio.gather(self._running, pusher, *self._tasks, return_exceptions=True)
@@ -168,6 +172,8 @@ class Session:
                 self.streams.ack(message)
             case StreamClose():
                 self.streams.shut(message)
+            case TraceDone():
+                self.traces.done(message)
             case _:
                 raise Invalid("link_protocol", f"{type(message).__name__} has no place on the link")
 

@@ -1,18 +1,24 @@
-"""What VMs did, as their hosts counted it: of all of them now, and the history of one."""
+"""What VMs did, as their hosts counted it: of all of them now, and the history of one; and what makes one exit, while somebody waits."""
 
 from dataclasses import replace
 from itertools import groupby
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Body, Query
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from houyi.api.answers import shown
 from houyi.api.caller import Asking, AtDesk, Reference
+from houyi.api.once import DoneOnce
+from houyi.control.commands.exits import profile_exits
+from houyi.control.control import Context
+from houyi.model.exits import ExitProfile
+from houyi.planning.exits import symptoms
 from houyi.planning.telemetry import merged
 from houyi.store.views.telemetry import Period, history, newest
 from houyi.store.views.vm import get_vm
+from houyi.wire.v1.exits import VmExits, VmExitsAsk, show_exits
 from houyi.wire.v1.telemetry import TelemetryHistory, TelemetryNow, VmTelemetry, show_telemetry
 
 router = APIRouter(tags=["telemetry"])
@@ -56,6 +62,19 @@ async def show_history(
     found = await desk.control.store.read(lambda c: history(c, desired.id, after))
     items = [_show(one) for one in (_coarser(found, step) if step else found)]
     return shown(TelemetryHistory(vm_id=desired.id, vm_name=desired.name, source="ring", items=items))
+
+
+@router.post("/v1/vms/{vm}/exits", response_model=VmExits)
+async def profile(desk: AtDesk, asking: Asking, done: DoneOnce, vm: Reference, body: Annotated[VmExitsAsk | None, Body()] = None) -> Response:
+    """Look at what makes a VM exit, by reason, with the time spent; the answer comes after as long as is asked for."""
+    scope = asking.scope_of(vm)
+    found = await desk.control.store.read(lambda c: get_vm(c, vm, scope))
+    seconds = (body or VmExitsAsk()).seconds
+
+    async def act(ctx: Context) -> ExitProfile:
+        return await profile_exits(desk.control, ctx, found, seconds, desk.tunnels.profile)
+
+    return await done.answer(act, lambda one: show_exits(one, found.desired.name, symptoms(one)), status=200, location="")
 
 
 def _coarser(periods: list[Period], seconds: float) -> list[Period]:

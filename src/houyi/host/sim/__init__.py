@@ -22,7 +22,7 @@ from houyi.host.sim.mover import SimMover, SimPassages
 from houyi.host.sim.net import SimNet
 from houyi.host.sim.ports import SimConsoles, SimDisks, SimGuests, SimMachine, SimNetworks, SimProbe
 from houyi.host.sim.state import SimState, SimStorage, sim_facts
-from houyi.host.sim.telemetry import SimTelemetry
+from houyi.host.sim.telemetry import SimTelemetry, SimTracing
 from houyi.model.ids import VmId
 
 __all__ = ["SimHost", "SimNet", "SimStorage", "sim_facts"]
@@ -61,6 +61,7 @@ class SimHost(SimState):
             carrier=SimCarrier(self),
             passages=SimPassages(),
             telemetry=SimTelemetry(self),
+            tracing=SimTracing(self),
             files=self.files,
             close=self.close,
         )

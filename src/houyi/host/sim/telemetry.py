@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from houyi.host.sim.state import ON, SimDomain, SimState
 from houyi.model.errors import Conflict
+from houyi.model.exits import TRACE_SECONDS_MAX, ExitProfile, Spent, Virtualization
 from houyi.model.host import Accelerator
 from houyi.model.ids import VmId
 from houyi.model.telemetry import DiskCounters, MemoryUse, NicCounters, VcpuCounters, VmCounters
@@ -60,3 +61,41 @@ class SimTelemetry:
         if domain.state is VmState.RUNNING:
             domain.ran_seconds += now - domain.counted_seconds
         domain.counted_seconds = now
+
+
+REASONS: Mapping[str, str] = {"halt_exits": "hlt", "io_exits": "io", "irq_exits": "interrupt", "irq_window_exits": "vintr"}
+"""KVM's own statistics, as reasons of a simulated processor of AMD's; what is left of the exits is MSRs."""
+OUTSIDE_NS = 2_000
+
+
+class SimTracing:
+    def __init__(self, sim: SimState) -> None:
+        self._sim = sim
+
+    async def profile(self, vm_id: VmId, seconds: float) -> ExitProfile:
+        sim = self._sim
+        sim.enter("profile", vm_id, libvirt=False)
+        if not 0 < seconds <= TRACE_SECONDS_MAX:
+            raise Conflict("trace_too_long", f"exits are traced for at most {TRACE_SECONDS_MAX:g} s: ask for less")
+        domain = sim.running(vm_id)
+        if domain is None:
+            raise Conflict("not_running", "the VM is not running on this host: start it first")
+        if sim.facts.accelerator.accelerator is not Accelerator.KVM:
+            raise Conflict("no_vm_exits", "the VM runs under TCG: there are no VM exits")
+        began_at = sim.clock.now()
+        await sim.clock.sleep(seconds)
+        whole = seconds * domain.vm.spec.vcpus
+        rates = sim.exits_s.get(vm_id, EXITS_S)
+        counts = {reason: int(rates.get(name, 0.0) * whole) for name, reason in REASONS.items()}
+        counts["msr"] = max(0, int(rates.get("exits", 0.0) * whole) - sum(counts.values()))
+        return ExitProfile(
+            vm_id=vm_id,
+            began_at=began_at,
+            seconds=seconds,
+            virtualization=Virtualization.SVM,
+            reasons={reason: Spent(count, count * OUTSIDE_NS) for reason, count in sorted(counts.items(), key=lambda one: -one[1]) if count},
+            msrs={"write tsc_deadline": counts["msr"]} if counts["msr"] else {},
+        )
+
+    async def clear(self) -> None:
+        self._sim.enter("clear", "", libvirt=False)

@@ -16,6 +16,7 @@ from houyi.agent.identity import Identity
 from houyi.api.agents.links import Links, guarded
 from houyi.api.agents.session import HAPPENINGS_MAX, IMAGE_ASKS_MAX, MOVES_MAX, VMS_MAX
 from houyi.api.agents.streams import STREAMS_MAX
+from houyi.api.agents.traces import TRACES_MAX
 from houyi.base.clock import SystemClock
 from houyi.base.config import Settings
 from houyi.base.ids import SeededIds
@@ -31,6 +32,7 @@ from houyi.control.intake.image import receive
 from houyi.control.reconcilers.placement import place_vms
 from houyi.host.sim import sim_facts
 from houyi.model.errors import Conflict, HouyiError, Problem, Unavailable
+from houyi.model.exits import ExitProfile, Spent, Virtualization
 from houyi.model.host import HostLoad
 from houyi.model.ids import HostId, ImageId, MigrationId, VmId
 from houyi.model.image import ImageSpec
@@ -67,6 +69,8 @@ from houyi.wire.agents import (
     StreamClose,
     StreamData,
     StreamOpen,
+    TraceAsk,
+    TraceDone,
     Welcome,
     decode_down,
     encode,
@@ -468,3 +472,41 @@ async def test_consoles_of_one_host_are_bounded(door: Door) -> None:
     assert refused.value.code == "too_many_streams"
     await tunnels[0].close()
     await door.links.open(door.a, door.vm_id, "serial")
+
+
+async def test_exits_are_asked_of_the_vms_host(door: Door) -> None:
+    asked = asyncio.create_task(door.links.profile(door.a, door.vm_id, 1.0))
+    ask = await door.peer_a.hear(TraceAsk)
+    assert isinstance(ask, TraceAsk)
+    assert (ask.vm_id, ask.seconds) == (door.vm_id, 1.0)
+    profile = ExitProfile(vm_id=door.vm_id, began_at=1.0, seconds=1.0, virtualization=Virtualization.SVM, reasons={"hlt": Spent(3, 4)})
+    await door.peer_a.say(TraceDone(request=ask.request + 7, profile=profile))
+    await door.peer_a.say(TraceDone(request=ask.request, profile=profile))
+    assert await asked == profile
+    refused = asyncio.create_task(door.links.profile(door.a, door.vm_id, 1.0))
+    ask = await door.peer_a.hear(TraceAsk)
+    assert isinstance(ask, TraceAsk)
+    await door.peer_a.say(TraceDone(request=ask.request, error=Problem("no_vm_exits", "TCG")))
+    with pytest.raises(Conflict) as conflict:
+        await refused
+    assert conflict.value.code == "no_vm_exits"
+
+
+async def test_the_end_of_the_link_is_the_end_of_questions(door: Door) -> None:
+    asked = asyncio.create_task(door.links.profile(door.a, door.vm_id, 30.0))
+    await door.peer_a.hear(TraceAsk)
+    await door.peer_a.wire.host.close()
+    with pytest.raises(Unavailable) as lost:
+        await asked
+    assert lost.value.code == "host_unreachable"
+
+
+async def test_questions_to_one_host_are_bounded(door: Door) -> None:
+    asked = [asyncio.create_task(door.links.profile(door.a, door.vm_id, 30.0)) for _ in range(TRACES_MAX)]
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable) as refused:
+        await door.links.profile(door.a, door.vm_id, 1.0)
+    assert refused.value.code == "too_many_traces"
+    for one in asked:
+        one.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
