@@ -25,7 +25,8 @@ from houyi.base.clock import Clock
 from houyi.base.ids import Ids
 from houyi.base.log import get_log
 from houyi.base.socket import Socket
-from houyi.host.port import Consoles, Probe, Tracing
+from houyi.host.measures import Tracing
+from houyi.host.port import Consoles, Probe
 from houyi.model.errors import Failed, HouyiError, Unavailable
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from houyi.agent.reports import Reports
 from houyi.base.clock import Clock
 from houyi.base.log import get_log
-from houyi.host.port import Telemetry
+from houyi.host.measures import Telemetry
 from houyi.model.errors import HouyiError
 from houyi.model.ids import VmId
 from houyi.model.telemetry import VmCounters

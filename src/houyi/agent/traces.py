@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from houyi.base.log import get_log
-from houyi.host.port import Tracing
+from houyi.host.measures import Tracing
 from houyi.model.errors import HouyiError, Problem
 from houyi.wire.agents import Message, TraceAsk, TraceDone
 

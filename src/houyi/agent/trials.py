@@ -12,7 +12,8 @@ from houyi.agent.ledger import Ledger
 from houyi.agent.reports import Reports
 from houyi.base.clock import Clock
 from houyi.base.log import get_log
-from houyi.host.port import Guests, Telemetry
+from houyi.host.measures import Telemetry
+from houyi.host.port import Guests
 from houyi.model.errors import Failed, HouyiError, Problem
 from houyi.model.experiment import DesiredTrial, ObservedTrial
 from houyi.model.ids import ExperimentId

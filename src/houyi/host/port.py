@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from houyi.host.measures import Telemetry, Tracing
 from houyi.model.cpu import CpuBaseline, GuestCpu
-from houyi.model.exits import ExitProfile
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
 from houyi.model.migration import Figures, GuestSample, Knobs, Landing, Presence, Terms
 from houyi.model.network import DesiredNetwork
-from houyi.model.telemetry import VmCounters
 from houyi.model.vm import DesiredVm, GuestAgent, StateReason, VmState
 
 
@@ -362,33 +361,6 @@ class Probe(Protocol):
 
     async def baseline(self, cpus: Sequence[GuestCpu]) -> CpuBaseline:
         """What all of these CPUs have in common, as far as guests can have it here. :raise Failed: they have no CPU in common. :raise Unavailable: libvirt is away."""
-        ...
-
-
-class Telemetry(Protocol):
-    """What the machine counts about the VMs that run on it. Looking costs them nothing, and waits for none of them."""
-
-    async def counters(self) -> Mapping[VmId, VmCounters]:
-        """Of every VM that runs here, in one look. One that libvirt is busy with is not whole. :raise Unavailable: libvirt is away."""
-        ...
-
-    async def counters_of(self, vm_id: VmId) -> VmCounters:
-        """Of one VM, now. :raise Conflict: `not_running`. :raise Unavailable: libvirt is away."""
-        ...
-
-
-class Tracing(Protocol):
-    """VM exits by reason, as the kernel sees them: only while somebody asks."""
-
-    async def profile(self, vm_id: VmId, seconds: float) -> ExitProfile:
-        """What made a VM exit during the next `seconds` (at most TRACE_SECONDS_MAX). Several may ask at once.
-
-        :raise Conflict: `not_running`; `no_vm_exits`: it runs under TCG; `trace_too_long`. :raise Unavailable: `tracefs_missing`. :raise Failed: `tracing_refused`.
-        """
-        ...
-
-    async def clear(self) -> None:
-        """Remove what an agent that was killed has left in the kernel; nothing while somebody asks. :raise Failed: `tracing_refused`."""
         ...
 
 
