@@ -220,7 +220,9 @@ class Ours:
         async def go() -> None:
             await destination.mover.go(moved.id, run=True)
 
-        admission = Admission(move=move_id, peer=source.id, libvirt=lambda: destination.passages.open(moved.id, landing, terms), files=_no_files, go=go)
+        admission = Admission(
+            move=move_id, peer=source.id, libvirt=lambda: destination.passages.open(moved.id, landing, terms), files=_no_files, go=go, broke=_nothing
+        )
         address, port = await destination.door.admit(admission)
         # The doors are of this process, so they are on loopback; QEMU goes over the wire.
         desired = DesiredMove(
@@ -230,7 +232,7 @@ class Ours:
         ended: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
         door, lines = self.known.agents.setdefault(source.id, _agent(source.door))
         door.at = replace(landing, address=address, port=port)
-        attempt = Attempt(desired, landing, source.host.ports, door, lines, SystemClock(), again=False, ended=ended.set_result)
+        attempt = Attempt(desired, landing, source.host.ports, door, lines, SystemClock(), again=False, given_up=_nothing, ended=ended.set_result)
         await ended
         seconds = time.monotonic() - began
         await destination.door.shut(move_id)
@@ -297,6 +299,10 @@ def _agent(door: Any) -> "tuple[_Doors, Lines]":
 
 async def _no_files(_line: Any) -> None:
     raise Forbidden("door_shut", "this guest moves while it runs")
+
+
+def _nothing(*_: object) -> None:
+    """Nobody has to remember it here."""
 
 
 class _Doors:
