@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -194,3 +195,15 @@ def cancel(number: Id, /, *, options: Options = OPTIONS) -> None:
     """Measure no more; the VM gets back the settings that it had before."""
     with connect(options) as api:
         told(api.request("POST", path("experiments", number, "cancel")), f"experiment {number} is being cancelled", options)
+
+
+def report(
+    number: Id, /, *, out: Annotated[Path, Parameter(help="The folder to write into; it is made if it is not there.")], options: Options = OPTIONS
+) -> None:
+    """Write an experiment down to keep: report.html, one page with its plots in it, and experiment.json, all figures."""
+    from houyi.cli.experiment_report import write_report
+
+    with connect(options) as api:
+        one = api.request("GET", path("experiments", number))
+    page = write_report(one, out)
+    told(one, f"written: {page}", options)

@@ -175,7 +175,18 @@ CASES = [
     ("version", "GET /v1", None, {"client": "0.1.0", "server": "9.9"}),
 ]
 
-ELSEWHERE = {"vm console", "vm log", "vm vnc", "event watch", "ssh-key add", "ssh-key generate", "login", "completion show", "completion install"}
+ELSEWHERE = {
+    "vm console",
+    "vm log",
+    "vm vnc",
+    "event watch",
+    "ssh-key add",
+    "ssh-key generate",
+    "login",
+    "completion show",
+    "completion install",
+    "tune report",
+}
 """Commands with tests of their own."""
 
 
