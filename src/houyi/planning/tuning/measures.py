@@ -15,6 +15,9 @@ from houyi.model.series import Arm, Measure, Run
 SAID_MAX = 32
 """Figures that a workload may say."""
 NAME_MAX = 64
+DIGITS = 6
+"""That a value keeps: more is noise, and all runs of an experiment are in one record."""
+_DEVICES = ("disk_", "nic_")
 
 COMMAND: tuple[Measure, ...] = (
     Measure(name="exits_per_work", unit="VM exits per unit of work", floor=1e-6),
@@ -46,17 +49,18 @@ def run_of(arm: Arm, workload: Workload, trial: ObservedTrial) -> Run:
         if counted.get("vcpus", 0.0) > 0 and "vcpu_delay_seconds" in counted:
             values["steal"] = counted["vcpu_delay_seconds"] / (counted["vcpus"] * seconds)
     values |= {name: value for name, value in said.items() if name.startswith(LATENCY.name)}
-    return Run(arm=arm, values={name: value for name, value in values.items() if math.isfinite(value) and value >= 0})
+    return Run(arm=arm, values={name: float(f"{value:.{DIGITS}g}") for name, value in values.items() if math.isfinite(value) and value >= 0})
 
 
 def _rates(counted: Mapping[str, float], seconds: float, work: float) -> Iterator[tuple[str, float]]:
     for name, count in counted.items():
-        if name == "vcpus":
+        if name == "vcpus" or (name.startswith(_DEVICES) and not count):
             continue
         short = "cpu" if name == "cpu_seconds" else name
-        yield "cpu" if short == "cpu" else f"{short}_per_second", count / seconds
         if work > 0:
             yield f"{short}_per_work", count / work
+        if work <= 0 or name in ("exits", "cpu_seconds"):
+            yield "cpu" if short == "cpu" else f"{short}_per_second", count / seconds
 
 
 def chosen(workload: Workload, main: str, warm_up: Sequence[Run]) -> tuple[Measure, ...]:

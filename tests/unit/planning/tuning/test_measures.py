@@ -42,7 +42,7 @@ def test_what_is_observed_is_per_second() -> None:
 
 def test_the_user_chooses_what_decides() -> None:
     run = run_of(Arm.BEFORE, COMMAND, a_trial(COUNTED, {"latency_us:p99": 8.0}))
-    for main in ("latency_us:p99", "steal", "reason:hlt_per_second"):
+    for main in ("latency_us:p99", "steal", "reason:hlt_per_work"):
         names = [measure.name for measure in chosen(COMMAND, main, [run, run])]
         assert names[0] == main
         assert len(set(names)) == len(names)
