@@ -1,6 +1,7 @@
 """The agent, put together from its parts; `main` gives it the machine."""
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import TextIO
 
@@ -24,6 +25,7 @@ from houyi.agent.steps import Steps
 from houyi.agent.telemetry import Telemeter
 from houyi.agent.traces import clear
 from houyi.agent.trials import Trials
+from houyi.agent.tuning import Tuning
 from houyi.base.clock import Clock
 from houyi.base.config import Settings
 from houyi.base.ids import Ids
@@ -96,11 +98,20 @@ async def run_agent(
     async with serve_metrics(counts.registry, settings.agent.metrics_host, settings.agent.metrics_port), asyncio.TaskGroup() as tasks:
         tasks.create_task(loop.run(), name="loop")
         tasks.create_task(link.run(loop, facts), name="link")
-        tasks.create_task(Sampler(ports.mover.sample, ledger, reports, clock).run(), name="sampler")
-        tasks.create_task(Telemeter(ports.telemetry, reports, clock, settings.agent.telemetry_seconds).run(), name="telemetry")
-        tasks.create_task(Trials(ports.guests, ports.telemetry, ledger, reports, clock).run(), name="trials")
-        tasks.create_task(Pools(ports.probe, ledger, reports, clock).run(), name="pool")
         tasks.create_task(credentials.run(), name="move-credentials")
+        for name, part in _beside(settings, ports, ledger, reports, clock, loop).items():
+            tasks.create_task(part, name=name)
+
+
+def _beside(settings: Settings, ports: Ports, ledger: Ledger, reports: Reports, clock: Clock, loop: Loop) -> dict[str, Coroutine[None, None, None]]:
+    """What goes on beside the VMs' lives, each by itself."""
+    return {
+        "sampler": Sampler(ports.mover.sample, ledger, reports, clock).run(),
+        "telemetry": Telemeter(ports.telemetry, reports, clock, settings.agent.telemetry_seconds).run(),
+        "trials": Trials(ports.guests, ports.telemetry, ledger, reports, clock).run(),
+        "tuning": Tuning(ports.tuner, ports.live_knobs, ledger, reports, clock, loop.serve).run(),
+        "pool": Pools(ports.probe, ledger, reports, clock).run(),
+    }
 
 
 async def _facts(ports: Ports, clock: Clock) -> HostFacts:

@@ -7,6 +7,7 @@ one VM. (A database would be another process-wide lock and another migration to 
 import contextlib
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -24,6 +25,16 @@ log = get_log(__name__)
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunedRecord:
+    """What was there before a knob of the host was first set."""
+
+    before: dict[str, str]
+    """As `Tuner.restore` needs it."""
+    shown: str
+    """As people read it."""
+
+
 class Ledger:
     """`folder` belongs to the agent alone (mode 0700)."""
 
@@ -36,6 +47,9 @@ class Ledger:
         self._moves_folder.mkdir(mode=0o700, exist_ok=True)
         self._trials_folder = folder / "trials"
         self._trials_folder.mkdir(mode=0o700, exist_ok=True)
+        self._tuned_folder = folder / "tuned"
+        self._tuned_folder.mkdir(mode=0o700, exist_ok=True)
+        self._tuned = _read_records(self._tuned_folder, TunedRecord)
         self._desired = self._read_desired()
         self._memories = {VmId(name): memory for name, memory in _read_records(self._vms, Memory).items()}
         self._moves = {MigrationId(name): memory for name, memory in _read_records(self._moves_folder, MoveMemory).items()}
@@ -83,6 +97,28 @@ class Ledger:
         self._trials.pop(experiment_id, None)
         with contextlib.suppress(FileNotFoundError):
             (self._trials_folder / experiment_id).unlink()
+
+    @property
+    def tuned(self) -> Mapping[str, TunedRecord]:
+        """Knobs of this host that we have set, until they are put back."""
+        return MappingProxyType(self._tuned)
+
+    @property
+    def moving(self) -> frozenset[VmId]:
+        """VMs that a move holds."""
+        return frozenset(vm_id for vm_id, memory in self._memories.items() if memory.moving)
+
+    def keep_tuned(self, knob: str, before: Mapping[str, str], shown: str) -> None:
+        """Before its first change. :raise OSError: as below."""
+        record = TunedRecord(before=dict(before), shown=shown)
+        _replace(self._tuned_folder / knob, msgspec.json.encode(record))
+        self._tuned[knob] = record
+
+    def forget_tuned(self, knob: str) -> None:
+        """When it has been put back."""
+        self._tuned.pop(knob, None)
+        with contextlib.suppress(FileNotFoundError):
+            (self._tuned_folder / knob).unlink()
 
     def keep_desired(self, desired: Desired) -> None:
         """:raise OSError: the disk is full or broken; the old snapshot is still there."""

@@ -249,6 +249,7 @@ class Link:
                 at=self._clock.now(),
                 pool=self._reports.take_pool(everything=everything),
                 trials=tuple(self._reports.trials.values()),
+                tuned=self._reports.tuned.take(everything=everything),
             )
             try:
                 await self._send(connection, report)

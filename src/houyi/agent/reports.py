@@ -12,6 +12,7 @@ from houyi.model.ids import ExperimentId, MigrationId, VmId
 from houyi.model.migration import GuestSample, ObservedMove
 from houyi.model.pool import PoolAnswer
 from houyi.model.telemetry import VmRates
+from houyi.model.tuning import HostTuned
 from houyi.model.vm import ObservedVm
 from houyi.wire.agents import Happening
 
@@ -42,6 +43,25 @@ class Loose(Generic[T]):
         return taken
 
 
+class Newest(Generic[T]):
+    """What is told when it is new, and in every complete report; it counts as told once it was taken."""
+
+    def __init__(self, news: asyncio.Event) -> None:
+        self._news = news
+        self.value: T | None = None
+        self._told = True
+
+    def put(self, value: T) -> None:
+        if value != self.value:
+            self.value, self._told = value, False
+            self._news.set()
+
+    def take(self, *, everything: bool) -> T | None:
+        value = self.value if everything or not self._told else None
+        self._told = True
+        return value
+
+
 class Reports:
     """Filled by the loop, emptied by the link."""
 
@@ -57,6 +77,7 @@ class Reports:
         self._trials: dict[ExperimentId, ObservedTrial] = {}
         self._pool_told = False
         self.news = asyncio.Event()
+        self.tuned = Newest[HostTuned](self.news)
 
     @property
     def vms(self) -> Mapping[VmId, ObservedVm]:

@@ -273,6 +273,7 @@ class ServedVm:
                 observed,
                 accelerator=domain.accelerator,
                 cpu_features=domain.cpu_features,
+                tuned=domain.tuned,
                 guest_agent=domain.guest_agent,
                 guest_addresses=self._addresses,
                 started_at=domain.started_at,

@@ -39,6 +39,7 @@ from houyi.api.v1 import (
     ssh_key,
     telemetry,
     token,
+    tuning,
     vm,
     vm_type,
 )
@@ -54,6 +55,9 @@ ROUTERS = (
     console.router,
     placement.router,
     vm_type.router,
+    tuning.of_knobs,
+    tuning.of_profiles,
+    tuning.of_vms,
     image.router,
     network.router,
     host.router,

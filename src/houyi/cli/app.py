@@ -10,7 +10,6 @@ import houyi
 NOUNS = (
     ("vm", "vm", "Virtual machines: create, see, start, stop, open their consoles, delete."),
     ("migration", "migration", "Moves of VMs from host to host: plans, progress, what became of them."),
-    ("tune", "tune", "Settings for speed: tried on a VM as a measured experiment."),
     ("image", "image", "Disk images that VMs start from: import, see, delete."),
     ("network", "network", "Networks that VMs attach to."),
     ("placement", "placement", "Where VMs go, and why."),
@@ -19,6 +18,7 @@ NOUNS = (
     ("vm-type", "vm_type", "Sizes of VMs by name."),
     ("ssh-key", "ssh_key", "Public SSH keys that are put into guests."),
     ("host", "host", "The machines that VMs run on."),
+    ("tune", "tune", "What can be tuned, what would help, and whether it did: measured experiments."),
     ("operation", "operation", "Things that take time."),
     ("event", "event", "What happened."),
     ("project", "project", "To whom things belong."),

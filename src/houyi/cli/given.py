@@ -1,7 +1,7 @@
 """What people give beside names: files, keys, labels, how a VM may move."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +21,14 @@ def labels_of(texts: Iterable[str]) -> dict[str, str]:
         return parse_pairs(texts)
     except ValueError as wrong:
         raise Invalid("label_malformed", str(wrong)) from None
+
+
+def changed_pairs(texts: Iterable[str], kept: Mapping[str, str]) -> dict[str, str]:
+    """Settings after KEY=VALUE sets one and KEY- takes one back. :raise Invalid: `label_malformed`."""
+    given = list(texts)
+    gone = {text[:-1] for text in given if text.endswith("-") and "=" not in text}
+    new = labels_of(text for text in given if "=" in text or not text.endswith("-"))
+    return {key: value for key, value in {**kept, **new}.items() if key not in gone}
 
 
 def read_text(name: str) -> str:
@@ -61,3 +69,17 @@ class Moves:
 
 
 MOVES = Moves()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Options about what a VM or a host is tuned to."""
+
+    profile: Annotated[str | None, Parameter(negative=(), help="A named set of settings (`houyi tune profiles`); '' for none.")] = None
+    knob: Annotated[
+        tuple[str, ...], Parameter(negative=(), help="KNOB=VALUE (`houyi tune list`), which wins over the profile; KNOB- takes it back; several times.")
+    ] = ()
+
+
+TUNING = Tuning()

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from houyi.cli import join_token
 from houyi.cli.asking import sure
 from houyi.cli.changed import told
-from houyi.cli.given import labels_of
+from houyi.cli.given import TUNING, Tuning, changed_pairs
 from houyi.cli.output import Column, Format, Row, note, show_list, show_object, write_data
 from houyi.cli.progress import follow
 from houyi.cli.quantities import show_age, show_bytes, show_gib, show_mib, show_pairs
@@ -90,6 +90,11 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
         ("disk claimed", f"{show_gib(dig(host, 'claimed.disk_gib', 0))}/{show_gib(dig(host, 'capacity.disk_gib', 0))}"),
         ("load", str(dig(host, "load.load1"))),
         ("pool", str(dig(host, "pool_name") or dig(host, "pool_id"))),
+        ("profile", str(dig(host, "profile"))),
+        ("own knobs", show_pairs(dig(host, "knobs", {}))),
+        ("knobs now", show_pairs(dig(host, "tuned.values", {}))),
+        ("knobs before", show_pairs(dig(host, "tuned.before", {}))),
+        *(("not tuned", f"{knob}: {why}") for knob, why in dig(host, "tuned.problems", {}).items()),
         ("labels", show_pairs(dig(host, "labels", {}))),
         ("clock", _clock(host)),
         ("last seen", show_age(host.get("last_seen_at"), time.time())),
@@ -181,11 +186,9 @@ def label(
     """Set and remove labels of a host."""
     if not labels:
         raise Invalid("nothing_to_change", "no label was given: KEY=VALUE sets one, KEY- removes it")
-    gone = {text[:-1] for text in labels if text.endswith("-") and "=" not in text}
-    new = labels_of(text for text in labels if "=" in text or not text.endswith("-"))
     with connect(options) as api:
         host = api.request("GET", path("hosts", name))
-        kept = {key: value for key, value in {**dig(host, "labels", {}), **new}.items() if key not in gone}
+        kept = changed_pairs(labels, dig(host, "labels", {}))
         told(api.request("PATCH", path("hosts", name), body={"labels": kept}), f"host {name}: {show_pairs(kept)}", options)
 
 
@@ -198,14 +201,35 @@ def set_host(
         str | None, Parameter(negative=(), help="The pool that it shall be in: new VMs there get the pool's CPU, those that run keep theirs.")
     ] = None,
     no_pool: Annotated[bool, Parameter(negative=(), help="Take it out of its pool.")] = False,
+    tuning: Tuning = TUNING,
     options: Options = OPTIONS,
 ) -> None:
-    """Put a host into a pool, or take it out."""
-    if (pool is None) is not no_pool:
-        raise Invalid("nothing_to_change", "say what to set: --pool NAME, or --no-pool")
+    """Put a host into a pool or take it out, and tune it. What is no longer asked of its knobs is put back as it was before."""
+    if pool is not None and no_pool:
+        raise Invalid("option_malformed", "either --pool NAME or --no-pool")
+    body: dict[str, Any] = {"pool": pool or ""} if pool is not None or no_pool else {}
+    if tuning.profile is not None:
+        body["profile"] = tuning.profile
     with connect(options) as api:
-        text = f"host {name} is in {f'pool {pool}' if pool else 'no pool'}"
-        told(api.request("PATCH", path("hosts", name), body={"pool": pool or ""}), text, options)
+        headers = {}
+        if tuning.knob:
+            host = api.request("GET", path("hosts", name))
+            body["knobs"] = changed_pairs(tuning.knob, dig(host, "knobs", {}))
+            headers = {"If-Match": f'"{host["revision"]}"'}
+        if not body:
+            raise Invalid("nothing_to_change", "say what to set: --pool NAME, --no-pool, --profile NAME or --knob KNOB=VALUE")
+        told(api.request("PATCH", path("hosts", name), body=body, headers=headers), _set_text(name, body), options)
+
+
+def _set_text(name: str, body: dict[str, Any]) -> str:
+    said = []
+    if "pool" in body:
+        said.append(f"is in {'pool ' + body['pool'] if body['pool'] else 'no pool'}")
+    if "profile" in body:
+        said.append(f"has {'profile ' + body['profile'] if body['profile'] else 'no profile'}")
+    if "knobs" in body:
+        said.append(f"has {show_pairs(body['knobs']) or 'nothing'} of its own set")
+    return f"host {name} {', '.join(said)}"
 
 
 def _change(name: str, body: dict[str, bool], text: str, options: Options) -> None:

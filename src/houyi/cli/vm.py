@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from houyi.cli import event
 from houyi.cli.asking import sure
-from houyi.cli.given import MOVES, Moves, labels_of, read_text
+from houyi.cli.given import MOVES, TUNING, Moves, Tuning, changed_pairs, labels_of, read_text
 from houyi.cli.output import Column, Row, note, show_list, show_object, write_data
 from houyi.cli.output import Format as Form
 from houyi.cli.progress import follow
@@ -97,6 +97,9 @@ def show_vm(vm: Row, migration: Row | None, options: Options) -> None:
         ("video", "yes" if dig(vm, "video", True) else "no"),
         ("cpu model", str(dig(vm, "cpu_model"))),
         ("cpu features", ", ".join(dig(vm, "cpu_features", []))),
+        ("profile", str(dig(vm, "profile"))),
+        ("own knobs", show_pairs(dig(vm, "knobs", {}))),
+        ("runs with", show_pairs(dig(vm, "tuned", {}))),
         ("restart policy", str(dig(vm, "restart_policy"))),
         ("restarts", str(dig(vm, "restarts") or "")),
         ("moves", _moves(vm)),
@@ -218,9 +221,10 @@ def set_vm(
     video: Annotated[bool | None, Parameter(help="Whether it has a display, and so VNC.")] = None,
     cpu_model: Annotated[str | None, Parameter(help="A libvirt CPU model; '' for the host's default.")] = None,
     moves: Moves = MOVES,
+    tuning: Tuning = TUNING,
     options: Options = OPTIONS,
 ) -> None:
-    """Change a VM. Labels, restart policy and what is said of moves count at once, hardware at the next start."""
+    """Change a VM. Labels, restart policy, what is said of moves and live knobs count at once, hardware at the next start."""
     changes: dict[str, Any] = {
         "restart_policy": restart_policy,
         "vcpus": vcpus,
@@ -229,14 +233,18 @@ def set_vm(
         "firmware": firmware,
         "video": video,
         "cpu_model": cpu_model,
+        "profile": tuning.profile,
         **moves.body(),
     }
     body = {key: value for key, value in changes.items() if value is not None}
     with connect(options) as api:
         headers = {}
-        if label or remove_label:
+        if label or remove_label or tuning.knob:
             vm = api.request("GET", path("vms", name))
-            body["labels"] = {key: value for key, value in {**dig(vm, "labels", {}), **labels_of(label)}.items() if key not in remove_label}
+            if label or remove_label:
+                body["labels"] = {key: value for key, value in {**dig(vm, "labels", {}), **labels_of(label)}.items() if key not in remove_label}
+            if tuning.knob:
+                body["knobs"] = changed_pairs(tuning.knob, dig(vm, "knobs", {}))
             headers = {"If-Match": f'"{vm["revision"]}"'}
         if not body:
             raise Invalid("nothing_to_change", "nothing to change was given: see `houyi vm set --help`")

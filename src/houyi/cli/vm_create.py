@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from houyi.cli.given import MOVES, Moves, key_text, labels_of, read_text
+from houyi.cli.given import MOVES, TUNING, Moves, Tuning, changed_pairs, key_text, labels_of, read_text
 from houyi.cli.output import Format, note, write_data
 from houyi.cli.placement import show_placement
 from houyi.cli.progress import follow, until
@@ -92,6 +92,7 @@ def create(
     user_data: Annotated[str, Parameter(help="File with cloud-init user-data ('-': stdin).", show_default=False)] = "",
     restart_policy: Annotated[RestartPolicy, Parameter(help="What happens when the guest ends without being asked to.")] = RestartPolicy.ON_FAILURE,
     moves: Moves = MOVES,
+    tuning: Tuning = TUNING,
     label: Annotated[tuple[str, ...], Parameter(negative=(), help="KEY=VALUE; may be given several times.")] = (),
     protect: Annotated[bool, Parameter(negative=(), help="Protect it from deletion.")] = False,
     start: Annotated[bool, Parameter(help="Start it once it is made.")] = True,
@@ -105,6 +106,8 @@ def create(
         **hardware.body(),
         **moves.body(),
         **place.body(),
+        **({"profile": tuning.profile} if tuning.profile else {}),
+        **({"knobs": changed_pairs(tuning.knob, {})} if tuning.knob else {}),
         "name": name,
         "image": image,
         "ssh_keys": [key_text(key) for key in ssh_key],

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -10,7 +10,7 @@ from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.output import Column, show_list, show_object
 from houyi.cli.quantities import show_age, show_gib, show_mib
-from houyi.cli.session import OPTIONS, DiskGib, MemoryMib, Options, connect, everything, noun
+from houyi.cli.session import OPTIONS, DiskGib, MemoryMib, Options, connect, dig, everything, noun
 from houyi.model.errors import Invalid
 from houyi.sdk.paths import path
 
@@ -19,6 +19,7 @@ app = noun("vm-type", "Sizes of VMs by name, such as c1.small. Changing one does
 Name = Annotated[str, Parameter(help="Name or id of the type.")]
 Vcpus = Annotated[int, Parameter(help="Number of virtual CPUs.")]
 Memory = Annotated[MemoryMib, Parameter(help="Such as 512MiB or 4GiB.")]
+Profile = Annotated[str, Parameter(help="Tuning profile of VMs that are made from it (`houyi tune profiles`); '' for none.", show_default=False)]
 Disk = Annotated[DiskGib, Parameter(help="Such as 10GiB.")]
 
 COLUMNS: Sequence[Column] = (
@@ -26,6 +27,7 @@ COLUMNS: Sequence[Column] = (
     Column("VCPUS", lambda kind: str(kind["vcpus"]), right=True),
     Column("MEMORY", lambda kind: show_mib(kind["memory_mib"]), right=True),
     Column("DISK", lambda kind: show_gib(kind["disk_gib"]), right=True),
+    Column("PROFILE", lambda kind: str(dig(kind, "profile") or "-")),
 )
 
 
@@ -47,10 +49,20 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
 
 
 @app.command
-def create(name: Annotated[str, Parameter(help="Name of the new type.")], /, *, vcpus: Vcpus, memory: Memory, disk: Disk, options: Options = OPTIONS) -> None:
+def create(
+    name: Annotated[str, Parameter(help="Name of the new type.")],
+    /,
+    *,
+    vcpus: Vcpus,
+    memory: Memory,
+    disk: Disk,
+    profile: Profile = "",
+    options: Options = OPTIONS,
+) -> None:
     """Create a VM type (administrators only)."""
+    body: dict[str, Any] = {"name": name, "vcpus": vcpus, "memory_mib": memory, "disk_gib": disk, **({"profile": profile} if profile else {})}
     with connect(options) as api:
-        kind = api.request("POST", path("vm-types"), body={"name": name, "vcpus": vcpus, "memory_mib": memory, "disk_gib": disk})
+        kind = api.request("POST", path("vm-types"), body=body)
     told(kind, f"type {name} is made", options)
 
 
@@ -63,10 +75,11 @@ def set_vm_type(
     vcpus: Vcpus | None = None,
     memory: Memory | None = None,
     disk: Disk | None = None,
+    profile: Profile | None = None,
     options: Options = OPTIONS,
 ) -> None:
     """Change a VM type (administrators only)."""
-    changes = {"name": new_name, "vcpus": vcpus, "memory_mib": memory, "disk_gib": disk}
+    changes = {"name": new_name, "vcpus": vcpus, "memory_mib": memory, "disk_gib": disk, "profile": profile}
     body = {key: value for key, value in changes.items() if value is not None}
     if not body:
         raise Invalid("nothing_to_change", "nothing to change was given: see `houyi vm-type set --help`")

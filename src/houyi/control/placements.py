@@ -46,6 +46,7 @@ class Ground:
             storage=spec.storage,
             cpu_model=spec.cpu_model,
             cpu_features=spec.cpu_features,
+            knobs=spec.knobs,
             pool_id=spec.pool_id,
             group=None if spec.placement_group_id is None else self.groups.get(spec.placement_group_id),
             among=None if among is None else frozenset(among),

@@ -6,11 +6,12 @@ the order can never work here. Nothing here decides: planning does.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from houyi.host.measures import Telemetry, Tracing
+from houyi.host.port_tuning import LiveKnobs, Tuner
 from houyi.model.cpu import CpuBaseline, GuestCpu
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId, NetworkId, VmId
@@ -36,6 +37,8 @@ class DomainSeen:
     """Unix seconds; 0 when not running. May be approximate after a restart of the agent (taken from the process)."""
     cpu_features: tuple[str, ...] = ()
     """All CPU features of the running guest, sorted; empty: it does not run, or that is not known."""
+    tuned: Mapping[str, str] = field(default_factory=dict)
+    """Settings of VM knobs that the running guest has, where they are not the default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,6 +382,8 @@ class Ports:
     passages: Passages
     telemetry: Telemetry
     tracing: Tracing
+    tuner: Tuner
+    live_knobs: LiveKnobs
     files: Path
     """Where its files are, for messages to people."""
     close: Callable[[], Awaitable[None]]

@@ -19,6 +19,7 @@ from houyi.host.libvirt.domains import Memory
 from houyi.host.libvirt.events import Events
 from houyi.host.libvirt.facts import LibvirtFacts
 from houyi.host.libvirt.guests import LibvirtGuests
+from houyi.host.libvirt.live_knobs import LibvirtLiveKnobs
 from houyi.host.libvirt.machine import LibvirtMachine
 from houyi.host.libvirt.mover import LibvirtMover, Maker
 from houyi.host.libvirt.networks import LibvirtNetworks
@@ -29,6 +30,8 @@ from houyi.host.probe.machine import MachineFiles
 from houyi.host.shell import run
 from houyi.host.trace.kvm import KvmTracing
 from houyi.host.trace.tracefs import MOUNTS
+from houyi.host.tuning.levers import Roots, levers
+from houyi.host.tuning.machine import MachineTuner
 from houyi.model.errors import Invalid, Unavailable
 from houyi.model.host import Accelerator
 
@@ -44,10 +47,11 @@ async def open_ports(
     make_probe: Callable[[LibvirtFacts], Probe],
     *,
     sysfs: Path = SYSFS,
+    roots: Roots = Roots(),  # noqa: B008 - frozen
 ) -> Ports:
     """Connect and make the folders. From then on libvirt may go and come back.
 
-    `accelerator` is asked at each start of a VM. `sysfs` is where this host's network interfaces are listed.
+    `accelerator` is asked at each start of a VM. `sysfs` is where this host's network interfaces are listed, `roots` where its knobs are.
 
     :raise Unavailable: `libvirt_away`: libvirtd did not answer within CONNECT_SECONDS. :raise Invalid: `path_too_long`, `path_closed`, `qemu_user_missing`.
     """
@@ -84,6 +88,8 @@ async def open_ports(
         passages=LibvirtPassages(settings.agent.libvirt_uri),
         telemetry=LibvirtTelemetry(connection, memory, clock),
         tracing=KvmTracing(clock, mount=_mount_tracefs),
+        tuner=MachineTuner(levers(roots)),
+        live_knobs=LibvirtLiveKnobs(connection, memory),
         files=files.state,
         close=close,
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from houyi.agent.agent import forget_token, join_platform, read_token, run_agent
-from houyi.agent.parting import expect_restart
+from houyi.agent.parting import expect_restart, put_back_knobs
 from houyi.base.clock import SystemClock
 from houyi.base.config import Settings
 from houyi.base.ids import RandomIds
@@ -17,6 +17,7 @@ from houyi.host.disk.shared import storage_ids
 from houyi.host.port import Ports
 from houyi.host.probe.probe import RealProbe, choose_accelerator
 from houyi.host.real import open_ports
+from houyi.host.tuning.levers import levers
 from houyi.local.down import take_down
 from houyi.model.errors import Unavailable
 from houyi.model.host import Accelerator, AcceleratorProbe
@@ -52,7 +53,12 @@ async def take_host_down(settings: Settings, tell: Callable[[str], None], *, pur
     async def ports() -> Ports:
         return await _open(settings, anything)
 
-    await take_down(settings, ports, lambda: expect_restart(settings.state_dir / "agent" / "ledger"), tell, purge=purge)
+    def part() -> None:
+        ledger = settings.state_dir / "agent" / "ledger"
+        expect_restart(ledger)
+        put_back_knobs(ledger, levers())
+
+    await take_down(settings, ports, part, tell, purge=purge)
 
 
 async def _open(settings: Settings, probe: AcceleratorProbe) -> Ports:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from houyi.model.cpu import GuestCpu
 from houyi.model.ids import HostId, OperationId, PoolId
 from houyi.model.resources import Amounts
+from houyi.model.tuning import HostTuned, TuningAsk
 
 HOST_URI = "spiffe://houyi/host/"
 """Before a host's id, the name of the host in its certificate: written by the CA, read by both ends of the link."""
@@ -137,6 +138,10 @@ class Host:
     """The operation of its drain, which may have ended; None: it is not to be drained."""
     pool_id: PoolId | None = None
     pool_name: str = ""
+    tuning: TuningAsk = field(default_factory=TuningAsk)
+    """What its own knobs shall be. Its profile is also that of the VMs on it that name none."""
+    tuned: HostTuned | None = None
+    """What they are; None: its agent has not told."""
     facts: HostFacts | None
     load: HostLoad | None
     capacity: Amounts

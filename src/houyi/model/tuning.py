@@ -169,6 +169,21 @@ class Profile:
     risk: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """A setting that addresses what a VM's exits or waits are about."""
+
+    knob: Knob
+    value: str
+    symptom: Symptom
+    """What it addresses most."""
+    share: float
+    """0..1: of all exits that is of this class, or of its time that the VM waits so."""
+    gain: float
+    """0..1: what may go away at best, over all that it addresses: by this advice is in order."""
+    why: str
+
+
 class Source(StrEnum):
     """Where a setting comes from; the first that says something wins."""
 

@@ -14,6 +14,8 @@ class VmType:
     vcpus: int
     memory_mib: int
     disk_gib: int
+    profile: str = ""
+    """The tuning profile of VMs that are made from it and name none."""
     created_at: float
     revision: int
 

@@ -36,6 +36,7 @@ from houyi.wire.v1.pool import Pool
 from houyi.wire.v1.project import Project, WhoAmI
 from houyi.wire.v1.ssh_key import SshKey
 from houyi.wire.v1.token import Token
+from houyi.wire.v1.tuning import Knob, Profile
 from houyi.wire.v1.vm import Vm
 from houyi.wire.v1.vm_type import VmType
 
@@ -44,6 +45,14 @@ class AsyncVms(nouns.VmCalls, AsyncNoun[Vm]):
     async def log(self, vm: str) -> bytes:
         """What the guest has said on its serial console. :raise Unavailable: `host_unreachable`."""
         return await self.transport.content(path("vms", vm, "log"))
+
+
+class AsyncKnobs(AsyncNoun[Knob]):
+    pass
+
+
+class AsyncProfiles(AsyncNoun[Profile]):
+    pass
 
 
 class AsyncImages(nouns.ImageCalls, AsyncNoun[Image]):
@@ -138,6 +147,8 @@ class AsyncClient:
         self.transport = AsyncTransport(url, token, project=project, transport=transport)
         self.vms = AsyncVms(self.transport, "vms", Vm)
         self.vm_types = AsyncVmTypes(self.transport, "vm-types", VmType)
+        self.knobs = AsyncKnobs(self.transport, "knobs", Knob)
+        self.profiles = AsyncProfiles(self.transport, "profiles", Profile)
         self.images = AsyncImages(self.transport, "images", Image)
         self.networks = AsyncNetworks(self.transport, "networks", Network)
         self.hosts = AsyncHosts(self.transport, "hosts", Host)

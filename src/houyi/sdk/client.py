@@ -35,6 +35,7 @@ from houyi.wire.v1.pool import Pool
 from houyi.wire.v1.project import Project, WhoAmI
 from houyi.wire.v1.ssh_key import SshKey
 from houyi.wire.v1.token import Token
+from houyi.wire.v1.tuning import Knob, Profile
 from houyi.wire.v1.vm import Vm
 from houyi.wire.v1.vm_type import VmType
 
@@ -43,6 +44,14 @@ class Vms(nouns.VmCalls, SyncNoun[Vm]):
     def log(self, vm: str) -> bytes:
         """What the guest has said on its serial console. :raise Unavailable: `host_unreachable`."""
         return self.transport.content(path("vms", vm, "log"))
+
+
+class Knobs(SyncNoun[Knob]):
+    pass
+
+
+class Profiles(SyncNoun[Profile]):
+    pass
 
 
 class Images(nouns.ImageCalls, SyncNoun[Image]):
@@ -129,6 +138,8 @@ class Client:
         self.transport = Transport(url, token, project=project, transport=transport)
         self.vms = Vms(self.transport, "vms", Vm)
         self.vm_types = VmTypes(self.transport, "vm-types", VmType)
+        self.knobs = Knobs(self.transport, "knobs", Knob)
+        self.profiles = Profiles(self.transport, "profiles", Profile)
         self.images = Images(self.transport, "images", Image)
         self.networks = Networks(self.transport, "networks", Network)
         self.hosts = Hosts(self.transport, "hosts", Host)

@@ -21,6 +21,7 @@ from houyi.wire.v1.project import Project, ProjectCreate
 from houyi.wire.v1.ssh_key import SshKey, SshKeyCreate
 from houyi.wire.v1.telemetry import TelemetryHistory, TelemetryNow
 from houyi.wire.v1.token import TokenCreate, TokenCreated
+from houyi.wire.v1.tuning import VmAdvice, VmTuning
 from houyi.wire.v1.vm import Ticket, TicketCreate, Vm, VmCreate, VmRehearsal, VmStop, VmUpdate
 from houyi.wire.v1.vm_type import VmType, VmTypeCreate, VmTypeUpdate
 
@@ -67,7 +68,21 @@ class VmTelemetryCalls:
         return Call("POST", path("vms", vm, "exits"), VmExits.model_validate, VmExitsAsk(seconds=seconds))
 
 
-class VmCalls(VmPlacementCalls, VmTelemetryCalls):
+class VmTuningCalls:
+    """What it is tuned to, and what would help it; `VmUpdate.profile` and `knobs` tune it."""
+
+    @method
+    def advice(self, vm: str) -> Call[VmAdvice]:
+        """What could be tuned for what it did in its newest period, the most useful first."""
+        return Call("GET", path("vms", vm, "advice"), VmAdvice.model_validate)
+
+    @method
+    def tuning(self, vm: str) -> Call[VmTuning]:
+        """What it is asked to run with on its host, where each setting comes from, and what it runs with. `VmUpdate.profile` and `knobs` change it."""
+        return Call("GET", path("vms", vm, "tuning"), VmTuning.model_validate)
+
+
+class VmCalls(VmPlacementCalls, VmTelemetryCalls, VmTuningCalls):
     """Virtual machines. A verb answers an Operation, which `client.operations.wait` follows."""
 
     @method

@@ -90,6 +90,7 @@ vm_type = Table(
     Column("vcpus", Integer, nullable=False),
     Column("memory_mib", Integer, nullable=False),
     Column("disk_gib", Integer, nullable=False),
+    Column("profile", Text, nullable=True),
     created_column(),
     revision_column(),
 )
@@ -254,6 +255,7 @@ host = Table(
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("labels", Text, nullable=False),
+    Column("tuning", Text, nullable=False, server_default="{}"),
     Column("cordoned", Boolean, nullable=False),
     Column("drain_id", Text, nullable=True),
     created_column(),
@@ -269,6 +271,7 @@ host_observed = Table(
     Column("serial", BigInteger, nullable=False),
     Column("facts", Text, nullable=False),
     Column("load", Text, nullable=True),
+    Column("tuned", Text, nullable=True),
     Column("capacity", Text, nullable=False),
     Column("connected", Boolean, nullable=False),
     Column("last_seen_at", Float(53), nullable=False),

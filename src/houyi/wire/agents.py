@@ -23,6 +23,7 @@ from houyi.model.migration import DesiredMove, GuestSample, ObservedMove
 from houyi.model.network import DesiredNetwork
 from houyi.model.pool import PoolAnswer, PoolAsk
 from houyi.model.telemetry import VmRates
+from houyi.model.tuning import HostTuned, TuningAsk
 from houyi.model.vm import DesiredVm, ObservedVm
 
 PROTOCOL = 1
@@ -102,6 +103,8 @@ class Desired(Message, frozen=True):
     """What this host's pool wants to know."""
     trials: tuple[DesiredTrial, ...] = ()
     """Runs of experiments that this host is to make now, each once."""
+    tuning: TuningAsk = TuningAsk()
+    """What this host's own knobs shall be."""
 
 
 class Report(Message, frozen=True):
@@ -127,6 +130,8 @@ class Report(Message, frozen=True):
     """When it is new, and in every complete report."""
     trials: tuple[ObservedTrial, ...] = ()
     """Those of the trials that were asked for that are over, in every report as long as they are asked for."""
+    tuned: HostTuned | None = None
+    """What the host's own knobs are: as above."""
 
 
 class Happening(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,7 +31,24 @@ CHECKS = [
     checks.ignored_auth,
     checks.unsupported_method,
 ]
-NOUNS = ("vm", "image", "network", "vm_type", "ssh_key", "placement_group", "pool", "project", "token", "join_token", "host", "operation", "event", "migration")
+NOUNS = (
+    "vm",
+    "image",
+    "network",
+    "vm_type",
+    "ssh_key",
+    "placement_group",
+    "pool",
+    "project",
+    "token",
+    "join_token",
+    "host",
+    "operation",
+    "event",
+    "migration",
+    "knob",
+    "profile",
+)
 
 
 class Running:

@@ -193,6 +193,8 @@ class World:
             vm = await self.new_vm(name)
             ask = ExperimentAsk(knobs={"hpet": "on"}, workload=Workload(), runs=34, restart=True)
             return (await try_tuning(self.control, ctx, vm.id, ask))[0].id
+        if noun in ("knob", "profile"):
+            return {"knob": "hpet", "profile": "latency"}[noun]
         assert noun == "event"
         return await self.new_event()
 

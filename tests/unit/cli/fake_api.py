@@ -80,6 +80,9 @@ VM: dict[str, Any] = dict(
     pool_id=numbered(15),
     pool_name="new",
     cpu_features=["avx2"],
+    profile="latency",
+    knobs={},
+    tuned={"pv_eoi": "on"},
     protected=False,
     generation=1,
     observed_generation=1,
@@ -418,6 +421,52 @@ EXITS = {
     "symptoms": {"halt": 200.0, "timer": 80.0, "msr": 20.0},
     "dropped": 0,
 }
+KNOB: dict[str, Any] = {
+    "name": "net_poll_us",
+    "subject": "net",
+    "scope": "vm",
+    "what": "how long the kernel's thread looks for more packets",
+    "changes": ["kick", "wake"],
+    "takes": "next_start",
+    "means": "qemu",
+    "choices": [{"value": "off", "what": "it sleeps at once", "needs": []}],
+    "numbers": {"least": 1, "most": 10000, "unit": "us", "needs": ["kvm"]},
+    "default": "off",
+    "risk": "burns CPU time",
+    "guest": "",
+    "measured": "",
+}
+PROFILE: dict[str, Any] = {"name": "dense", "what": "for many VMs", "vm": {"pv_eoi": "on"}, "host": {"ksm": "on"}, "risk": ""}
+NOUNS |= {"knobs": KNOB, "profiles": PROFILE}
+ADVICE: dict[str, Any] = {
+    "exits_s": 1000.0,
+    "symptoms": {"halt": 600.0},
+    "seconds": 10.0,
+    "advice": [
+        {
+            "knob": "cpu_pm",
+            "value": "on",
+            "scope": "vm",
+            "takes": "next_start",
+            "symptom": "halt",
+            "share": 0.6,
+            "gain": 0.57,
+            "why": "60% of its exits are about halt",
+            "risk": "it keeps its CPUs",
+            "measured": "",
+        }
+    ],
+}
+TUNING: dict[str, Any] = {
+    "profile": "latency",
+    "host_profile": "dense",
+    "settings": [
+        {"knob": "cpu_pm", "value": "on", "source": "profile", "why_not": "this host has no KVM", "running": "off", "in_force": False, "takes": "next_start"},
+        {"knob": "hpet", "value": "on", "source": "own", "why_not": "", "running": "off", "in_force": False, "takes": "next_start"},
+        {"knob": "io_poll_ns", "value": "0", "source": "host_profile", "why_not": "", "running": "0", "in_force": True, "takes": "live"},
+    ],
+    "tuned": {"io_poll_ns": "0", "x2apic": "on"},
+}
 WHO = {"token_id": numbered(7), "token_name": "admin", "role": "admin", **PROJECT, "expires_at": None}
 
 
@@ -485,6 +534,10 @@ class FakeApi:
             return _json(200, DRAIN_PLAN) if request.query_params.get("dry_run") else _json(202, OPERATION)
         if path.endswith("/placement"):
             return _json(200, PLACEMENT)
+        if path.endswith("/advice"):
+            return _json(200, ADVICE)
+        if path.endswith("/tuning"):
+            return _json(200, TUNING)
         if path.endswith("/tickets"):
             return _json(201, {"ticket": "t1", "expires_at": AT})
         _, _, noun, *rest = path.split("/")

@@ -9,6 +9,7 @@ import yaml
 from houyi.cli.app import build_app
 from unit.cli.conftest import Houyi
 from unit.cli.fake_api import (
+    ADVICE,
     DONE,
     DRAIN_PLAN,
     EVENT,
@@ -17,12 +18,15 @@ from unit.cli.fake_api import (
     HISTORY,
     HOST,
     IMAGE,
+    KNOB,
     MIGRATION,
     NOUNS,
     OPERATION,
     PERIOD,
     PLACEMENT,
     PLAN,
+    PROFILE,
+    TUNING,
     VM,
     WHO,
     FakeApi,
@@ -151,6 +155,20 @@ CASES = [
     ("host label node1 disk=ssd rack-", "PATCH /v1/hosts/node1", {"labels": {"disk": "ssd"}}, HOST),
     ("host remove node1 -y", "DELETE /v1/hosts/node1", None, {}),
     ("host remove node1 --lost -y", "DELETE /v1/hosts/node1", None, {}),
+    ("host set node1 --profile latency --knob ksm=off", "PATCH /v1/hosts/node1", {"profile": "latency", "knobs": {"ksm": "off"}}, HOST),
+    ("tune list --subject net --scope vm", "GET /v1/knobs", None, [KNOB]),
+    ("tune show net_poll_us", "GET /v1/knobs/net_poll_us", None, KNOB),
+    ("tune profiles", "GET /v1/profiles", None, [PROFILE]),
+    ("tune advise hello", "GET /v1/vms/hello/advice", None, ADVICE),
+    ("tune vm hello", "GET /v1/vms/hello/tuning", None, TUNING),
+    ("vm set hello --profile latency", "PATCH /v1/vms/hello", {"profile": "latency"}, VM),
+    ("vm set hello --knob hpet=on", "PATCH /v1/vms/hello", {"knobs": {"hpet": "on"}}, VM),
+    (
+        "vm-type create x --vcpus 1 --memory 1GiB --disk 2GiB --profile dense",
+        "POST /v1/vm-types",
+        {"name": "x", "vcpus": 1, "memory_mib": 1024, "disk_gib": 2, "profile": "dense"},
+        NOUNS["vm-types"],
+    ),
     ("host join-token", "POST /v1/join-tokens", {"lifetime_seconds": 3600.0}, ...),
     ("host join-token create --lifetime 2h", "POST /v1/join-tokens", {"lifetime_seconds": 7200.0}, ...),
     ("host join-token list", "GET /v1/join-tokens", None, [NOUNS["join-tokens"]]),
@@ -502,3 +520,39 @@ def test_a_vm_on_a_move_says_how_far_it_is(houyi: Houyi, api: FakeApi) -> None:
     assert f"to node2, moving, 42%: `houyi migration show {numbered(12)}`" in told
     assert "auto, at most 300ms still, post-copy allowed" in told
     assert houyi("vm", "show", "hello", "-o", "json").json["migration_id"] == numbered(12)
+
+
+def test_what_a_vm_runs_with_says_why_not(houyi: Houyi, api: FakeApi) -> None:
+    done = houyi("tune", "vm", "hello")
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert "cpu_pm on its profile off left out: this host has no KVM" in lines
+    assert "hpet on the VM off takes effect: next start" in lines
+    assert "io_poll_ns 0 its host's profile 0 in force" in lines
+    assert "x2apic=on" in done.err
+
+
+def test_knobs_are_set_and_taken_back_beside_those_that_are_there(houyi: Houyi, api: FakeApi) -> None:
+    api.answer("GET", "/v1/vms/hello", (200, {**VM, "knobs": {"hpet": "on", "pit": "off"}}))
+    houyi("vm", "set", "hello", "--knob", "pv_ipi=on", "--knob", "hpet-")
+    asked = api.last("PATCH")
+    assert asked.body == {"knobs": {"pit": "off", "pv_ipi": "on"}}
+    assert asked.headers["if-match"] == '"9"'
+
+
+def test_a_vm_is_made_with_a_profile_and_knobs(houyi: Houyi, api: FakeApi) -> None:
+    houyi("vm", "create", "web", "--image", "tiny", "--type", "c1.small", "--profile", "latency", "--knob", "cpu_pm=off")
+    body = api.last("POST").body
+    assert (body["profile"], body["knobs"]) == ("latency", {"cpu_pm": "off"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"exits_s": 0.0, "symptoms": {}, "seconds": 0.0, "advice": []}, "nothing has been counted of hello yet"),
+        ({"exits_s": 0.0, "symptoms": {}, "seconds": 10.0, "advice": []}, "it is emulated"),
+        ({"exits_s": 9.0, "symptoms": {}, "seconds": 10.0, "advice": []}, "9 exits a second, and no knob"),
+    ],
+)
+def test_no_advice_says_why(houyi: Houyi, api: FakeApi, answer: dict[str, object], said: str) -> None:
+    api.answer("GET", "/v1/vms/hello/advice", (200, answer))
+    assert said in houyi("tune", "advise", "hello").err

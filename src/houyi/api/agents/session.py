@@ -18,6 +18,7 @@ from houyi.control.intake.experiment import take_trials
 from houyi.control.intake.host import take_clock, take_goodbye, take_hello
 from houyi.control.intake.pool import take_answer
 from houyi.control.intake.telemetry import take_telemetry
+from houyi.control.intake.tuning import take_tuned
 from houyi.control.intake.vm import Happened, take_report
 from houyi.model.errors import Conflict, HouyiError, Invalid, Problem
 from houyi.model.host import HostLoad
@@ -199,6 +200,8 @@ class Session:
             await take_answer(self._control, self.host_id, report.pool)
         if report.trials:
             await take_trials(self._control, self.host_id, report.trials[:VMS_MAX])
+        if report.tuned is not None:
+            await take_tuned(self._control, self.host_id, report.tuned)
 
     async def _mind_clock(self, load: HostLoad) -> None:
         """Said once, and once more when it is right again."""
@@ -258,5 +261,6 @@ class Session:
                 moves=desired.moves,
                 pool=desired.pool,
                 trials=desired.trials,
+                tuning=desired.tuning,
             )
         )

@@ -56,9 +56,17 @@ async def show(desk: AtDesk, _asking: Administrator, host: Reference) -> Respons
 
 @router.patch("/{host}", response_model=Host)
 async def update(desk: AtDesk, asking: Administrator, host: Reference, body: HostUpdate, if_match: IfMatchHeader = None) -> Response:
-    """Cordon or uncordon a host, replace its labels, or put it into a pool."""
+    """Cordon or uncordon a host, replace its labels, put it into a pool, or tune it."""
     changed = await update_host_desired(
-        desk.control, asking.context, host, cordoned=body.cordoned, labels=body.labels, pool=body.pool, expected=expected(if_match)
+        desk.control,
+        asking.context,
+        host,
+        cordoned=body.cordoned,
+        labels=body.labels,
+        pool=body.pool,
+        profile=body.profile,
+        knobs=body.knobs,
+        expected=expected(if_match),
     )
     return shown(show_host(changed))
 

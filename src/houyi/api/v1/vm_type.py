@@ -34,7 +34,10 @@ async def list_all(desk: AtDesk, asking: Asking, ask: AskedPage, watching: Asked
 async def create(desk: AtDesk, _asking: Administrator, done: DoneOnce, body: VmTypeCreate) -> Response:
     """Make a VM type."""
     return await done.answer(
-        lambda ctx: create_vm_type(desk.control, ctx, body.name, body.vcpus, body.memory_mib, body.disk_gib), show_vm_type, status=201, location="/v1/vm-types/"
+        lambda ctx: create_vm_type(desk.control, ctx, body.name, body.vcpus, body.memory_mib, body.disk_gib, body.profile),
+        show_vm_type,
+        status=201,
+        location="/v1/vm-types/",
     )
 
 
@@ -55,6 +58,7 @@ async def update(desk: AtDesk, asking: Administrator, vm_type: Reference, body: 
         vcpus=body.vcpus,
         memory_mib=body.memory_mib,
         disk_gib=body.disk_gib,
+        profile=body.profile,
         expected=expected(if_match),
     )
     return shown(show_vm_type(changed))

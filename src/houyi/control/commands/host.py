@@ -14,14 +14,17 @@ from houyi.model.migration import MigrationState
 from houyi.model.names import check_name
 from houyi.model.operation import DRAIN, ENDED, Operation, OperationState
 from houyi.model.token import Role
+from houyi.model.tuning import Scope, TuningAsk
 from houyi.model.vm import Vm
 from houyi.planning.drain import DrainPlan
 from houyi.planning.host_removal import why_not
 from houyi.planning.spec import check_labels
+from houyi.planning.tuning.knobs import check_settings
+from houyi.planning.tuning.profiles import check_profile
 from houyi.store.claims import drop_lost_landings
 from houyi.store.journal import insert_operation, move_operation
 from houyi.store.mutation import Mutation, expect, touch
-from houyi.store.rows.host import delete_host, expect_silent, insert_host, update_host
+from houyi.store.rows.host import delete_host, expect_silent, insert_host, set_host_tuning, update_host
 from houyi.store.rows.join_token import use_join_token
 from houyi.store.rows.migration import update_migration
 from houyi.store.rows.pool import move_host
@@ -69,14 +72,19 @@ async def update_host_desired(
     cordoned: bool | None = None,
     labels: Mapping[str, str] | None = None,
     pool: str | None = None,
+    profile: str | None = None,
+    knobs: Mapping[str, str] | None = None,
     expected: int | None = None,
 ) -> Host:
-    """Cordon (no new VMs come) or uncordon, which ends a drain, replace the labels, put into a pool. :param pool: name or id; '': into none.
+    """Cordon (no new VMs come) or uncordon, which ends a drain, replace the labels, put into a pool, tune. :param pool: name or id; '': into none.
 
-    :raise Invalid: `labels_invalid`. :raise Stale: `revision_mismatch`: not at `expected`. :raise NotFound: `pool_not_found`. :raise Conflict: `pool_vms_here`.
+    :param profile: '': none; what it had set is put back as it was before. :param knobs: all own settings.
+    :raise Invalid: `labels_invalid`, `profile_unknown`, `knob_unknown`, `knob_scope`, `knob_value_invalid`, `knobs_exclude`. :raise Stale: `revision_mismatch`: not at `expected`. :raise NotFound: `pool_not_found`. :raise Conflict: `pool_vms_here`.
     """
     if labels is not None:
         check_labels(labels)
+    check_profile(profile or "")
+    check_settings(knobs or {}, Scope.HOST)
 
     async def attempt() -> Host:
         host = await control.store.read(lambda c: get_host(c, reference))
@@ -88,7 +96,11 @@ async def update_host_desired(
         event = new_event(control, ctx, "host.update", host.id, host.name, detail, project_id=None)
         ended = await _end_drain(control, host) if drain_id is None else []
         moved = [] if pool is None else await _into_pool(control, ctx, host, pool)
-        await control.store.apply([mutation, event, *ended, *moved], [expect(lambda c: get_host(c, host.id), host.revision if expected is None else expected)])
+        ask = TuningAsk(profile=host.tuning.profile if profile is None else profile, knobs=host.tuning.knobs if knobs is None else dict(knobs))
+        tuned = [] if ask == host.tuning else [set_host_tuning(host.id, ask)]
+        await control.store.apply(
+            [mutation, event, *ended, *moved, *tuned], [expect(lambda c: get_host(c, host.id), host.revision if expected is None else expected)]
+        )
         return await control.store.read(lambda c: get_host(c, host.id))
 
     changed = await again(attempt, codes=() if expected is not None else ("revision_mismatch",))

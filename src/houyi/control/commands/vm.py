@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from houyi.control.control import Context, Control, again, new_event, new_operation, remembered
 from houyi.control.placements import host_limits
 from houyi.model.errors import Conflict, Invalid, Stale
+from houyi.model.host import Host
 from houyi.model.names import check_name
 from houyi.model.operation import Operation
 from houyi.model.vm import DesiredVm, EffectiveState, Firmware, MigrationPolicy, Power, RestartPolicy, StopMode, Vm, effective
 from houyi.planning.placement.filters import amounts, amounts_of
 from houyi.planning.spec import check_spec
+from houyi.planning.tuning.resolve import refused, vm_settings
 from houyi.planning.verbs import Verb, Verdict, may
 from houyi.store.claims import grow_claim, settle_claim
 from houyi.store.journal import insert_operation
@@ -100,12 +102,17 @@ class VmChanges:
     migration_policy: MigrationPolicy | None = None
     downtime_ms_max: int | None = None
     postcopy: bool | None = None
+    profile: str | None = None
+    """'': none of its own."""
+    knobs: Mapping[str, str] | None = None
+    """All of its own settings."""
 
 
 async def update_vm_desired(control: Control, ctx: Context, reference: str, changes: VmChanges, *, expected: int | None = None) -> Vm:
-    """Change a VM. Hardware changes take effect at its next start; name, labels, protection and restart policy at once.
+    """Change a VM. Hardware changes take effect at its next start; name, labels, protection, restart policy and live knobs at once.
 
-    :raise Stale: `revision_mismatch`. :raise NoCapacity: its host has no room for the new size. :raise Conflict: `name_taken`, `vm_deleting`, `vm_migrating`.
+    :raise Stale: `revision_mismatch`. :raise NoCapacity: its host has no room for the new size.
+    :raise Conflict: `name_taken`, `vm_deleting`, `vm_migrating`, `knob_unavailable`: its host cannot have a setting that was asked.
     """
 
     async def attempt() -> Vm:
@@ -117,10 +124,12 @@ async def update_vm_desired(control: Control, ctx: Context, reference: str, chan
         desired = _changed(vm.desired, changes)
         protected = vm.protected if changes.protected is None else changes.protected
         mutations: list[Mutation] = [update_vm(desired, protected), _event(control, ctx, "vm.update", vm, "changed")]
-        if vm.host_id is not None and amounts(desired.spec) != amounts(vm.desired.spec):
+        if vm.host_id is not None and desired != vm.desired:
             host_id = vm.host_id
             host = await control.store.read(lambda c: get_host(c, host_id))
-            mutations.append(grow_claim(desired, host.id, amounts_of(desired), host_limits(host, control.settings.server)))
+            _check_knobs(vm.desired, desired, host)
+            if amounts(desired.spec) != amounts(vm.desired.spec):
+                mutations.append(grow_claim(desired, host.id, amounts_of(desired), host_limits(host, control.settings.server)))
         revision = await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
         return replace(vm, desired=desired, protected=protected, revision=revision)
 
@@ -129,9 +138,20 @@ async def update_vm_desired(control: Control, ctx: Context, reference: str, chan
 
 _SPEC = (
     *("labels", "restart_policy", "vcpus", "memory_mib", "user_data", "firmware", "video", "cpu_model"),
-    *("migration_policy", "downtime_ms_max", "postcopy"),
+    *("migration_policy", "downtime_ms_max", "postcopy", "profile", "knobs"),
 )
 """What of a VM's spec may change."""
+
+
+def _check_knobs(before: DesiredVm, desired: DesiredVm, host: Host) -> None:
+    """What is asked anew must be possible where the VM is. :raise Conflict: `knob_unavailable`."""
+    if desired.spec.knobs == before.spec.knobs:
+        return
+    found = refused(vm_settings(desired.spec, host.facts, host.tuning.profile))
+    if found is not None:
+        raise Conflict(
+            "knob_unavailable", f"VM {desired.name!r} is on host {host.name}, where {found.knob}={found.value} cannot be had: {found.why_not}", knob=found.knob
+        )
 
 
 def _changed(desired: DesiredVm, changes: VmChanges) -> DesiredVm:

@@ -16,6 +16,7 @@ from houyi.model.names import check_name
 from houyi.model.network import Network
 from houyi.model.operation import Operation
 from houyi.model.vm import LOCAL, DesiredNic, DesiredVm, Firmware, MigrationPolicy, NicSpec, Power, RestartPolicy, Vm, VmSpec
+from houyi.model.vm_type import VmType
 from houyi.planning.placement.choose import Choice
 from houyi.planning.placement.filters import amounts
 from houyi.planning.spec import check_spec
@@ -73,6 +74,9 @@ class VmAsk:
     pool: str = ""
     """Name or id of the pool that its hosts must be of; '': any host."""
     cpu_features: Sequence[str] = ()
+    profile: str = ""
+    """Tuning profile; '': the type's, else none of its own."""
+    knobs: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
     start: bool = True
 
@@ -152,7 +156,8 @@ async def _checked(control: Control, ctx: Context, ask: VmAsk) -> tuple[_Resolve
 
 async def _resolve(control: Control, ctx: Context, ask: VmAsk) -> _Resolved:
     image = await control.store.read(lambda c: get_image(c, ask.image, ctx.project_id))
-    vcpus, memory_mib, disk_gib = await _size(control, ask, image)
+    vm_type = await control.store.read(lambda c: get_vm_type(c, ask.vm_type)) if ask.vm_type else None
+    vcpus, memory_mib, disk_gib = _size(ask, vm_type, image)
     asks = [NicAsk(network="default")] if ask.nics is None else ask.nics
     networks = [await control.store.read(partial(get_network, reference=one.network, project_id=ctx.project_id)) for one in asks]
     for one, network in zip(asks, networks, strict=True):
@@ -189,16 +194,17 @@ async def _resolve(control: Control, ctx: Context, ask: VmAsk) -> _Resolved:
         placement_group_id=group,
         pool_id=pool,
         cpu_features=tuple(sorted(set(ask.cpu_features))),
+        profile=ask.profile or (vm_type.profile if vm_type is not None else ""),
+        knobs=dict(ask.knobs),
     )
     return _Resolved(spec, networks, [one.address for one in asks])
 
 
-async def _size(control: Control, ask: VmAsk, image: Image) -> tuple[int, int, int]:
+def _size(ask: VmAsk, vm_type: VmType | None, image: Image) -> tuple[int, int, int]:
     if image.status.state is not ImageState.AVAILABLE:
         raise Conflict("image_not_ready", f"image {image.name!r} is {image.status.state.value}: wait until it is available", state=image.status.state.value)
     vcpus, memory_mib, disk_gib = ask.vcpus, ask.memory_mib, ask.disk_gib
-    if ask.vm_type:
-        vm_type = await control.store.read(lambda c: get_vm_type(c, ask.vm_type))
+    if vm_type is not None:
         vcpus = vm_type.vcpus if vcpus is None else vcpus
         memory_mib = vm_type.memory_mib if memory_mib is None else memory_mib
         disk_gib = vm_type.disk_gib if disk_gib is None else disk_gib

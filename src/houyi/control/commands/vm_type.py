@@ -14,14 +14,15 @@ from houyi.store.rows.vm_type import put_vm_type
 from houyi.store.views.vm_type import get_vm_type
 
 
-async def create_vm_type(control: Control, ctx: Context, name: str, vcpus: int, memory_mib: int, disk_gib: int) -> VmType:
-    """:raise Invalid: `vm_type_name_invalid` or a size out of range. :raise Conflict: `name_taken`."""
+async def create_vm_type(control: Control, ctx: Context, name: str, vcpus: int, memory_mib: int, disk_gib: int, profile: str = "") -> VmType:
+    """:raise Invalid: `vm_type_name_invalid`, `profile_unknown` or a size out of range. :raise Conflict: `name_taken`."""
     vm_type = VmType(
         id=VmTypeId(control.ids.new()),
         name=_check_name(name),
         vcpus=vcpus,
         memory_mib=memory_mib,
         disk_gib=disk_gib,
+        profile=profile,
         created_at=control.clock.now(),
         revision=control.store.revision,
     )
@@ -41,6 +42,7 @@ async def update_vm_type(
     vcpus: int | None = None,
     memory_mib: int | None = None,
     disk_gib: int | None = None,
+    profile: str | None = None,
     expected: int | None = None,
 ) -> VmType:
     """VMs that were made from it keep their size. :raise Stale: `revision_mismatch`: not at `expected`."""
@@ -53,6 +55,7 @@ async def update_vm_type(
             vcpus=old.vcpus if vcpus is None else vcpus,
             memory_mib=old.memory_mib if memory_mib is None else memory_mib,
             disk_gib=old.disk_gib if disk_gib is None else disk_gib,
+            profile=old.profile if profile is None else profile,
         )
         _check(new)
         event = new_event(control, ctx, "vm_type.update", new.id, new.name, "changed", project_id=None)
@@ -76,4 +79,4 @@ def _check_name(name: str) -> str:
 
 
 def _check(vm_type: VmType) -> None:
-    check_spec(VmSpec(image_id=ImageId(""), vcpus=vm_type.vcpus, memory_mib=vm_type.memory_mib, disk_gib=vm_type.disk_gib))
+    check_spec(VmSpec(image_id=ImageId(""), vcpus=vm_type.vcpus, memory_mib=vm_type.memory_mib, disk_gib=vm_type.disk_gib, profile=vm_type.profile))

@@ -26,6 +26,7 @@ def landed(running: Element, there: Element, *, started_at: float, arriving: boo
         domain.remove(label)
     domain.extend(copy.deepcopy(label) for label in there.findall("seclabel"))
     _text(domain, there, "title")
+    _places(domain, there)
     _text(domain, there, "os/nvram")
     for disk in domain.findall("devices/disk"):
         _disk(disk, there)
@@ -50,6 +51,19 @@ def _text(domain: Element, there: Element, path: str) -> None:
     mine, its = domain.find(path), there.find(path)
     if mine is not None and its is not None:
         mine.text = its.text
+
+
+def _places(domain: Element, there: Element) -> None:
+    """On which CPUs and nodes it runs are the destination's."""
+    mine, its = domain.find("vcpu"), there.find("vcpu")
+    if mine is not None and its is not None:
+        mine.attrib.pop("cpuset", None)
+        if cpuset := its.get("cpuset"):
+            mine.set("cpuset", cpuset)
+    for tag in ("cputune", "numatune"):
+        for old in domain.findall(tag):
+            domain.remove(old)
+        domain.extend(copy.deepcopy(new) for new in there.findall(tag))
 
 
 def _disk(disk: Element, there: Element) -> None:

@@ -5,8 +5,8 @@ they may have changed. States are read in bulk at every look and are never kept.
 """
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import libvirt
@@ -14,6 +14,7 @@ import libvirt
 from houyi.host.domxml.agent import CHANNEL
 from houyi.host.domxml.context import NAMESPACE, domain_name
 from houyi.host.domxml.metadata import Mark, parse_mark
+from houyi.host.domxml.tuning import tuned
 from houyi.host.libvirt.cpus import running_features
 from houyi.host.port import DomainSeen
 from houyi.model.ids import VmId
@@ -31,6 +32,8 @@ class Known:
     guest_agent: GuestAgent
     cpu_features: tuple[str, ...] = ()
     """Of the running guest."""
+    tuned: Mapping[str, str] = field(default_factory=dict)
+    """As above."""
 
 
 def mark_of(domain: Any) -> Mark | None:
@@ -53,7 +56,8 @@ def read_known(domain: Any) -> Known | None:
     if mark.arriving:
         return Known(mark=mark, accelerator="", guest_agent=GuestAgent.DISCONNECTED)
     xml = domain.XMLDesc()
-    return replace(known_from(mark, xml), cpu_features=running_features(domain.connect(), ET.fromstring(xml)))  # noqa: S314 - as below
+    tree = ET.fromstring(xml)  # noqa: S314 - as below
+    return replace(known_from(mark, xml), cpu_features=running_features(domain.connect(), tree), tuned=tuned(tree))
 
 
 def known_from(mark: Mark, xml: str) -> Known:
@@ -173,6 +177,7 @@ class Memory:
             guest_agent=known.guest_agent if active else GuestAgent.DISCONNECTED,
             started_at=started_at if ours is not VmState.CRASHED else 0.0,
             cpu_features=known.cpu_features if active else (),
+            tuned=known.tuned if active else {},
         )
 
 

@@ -1,5 +1,8 @@
 """The Machine port over libvirt: persistent domains that carry our mark. Others are neither reported nor touched."""
 
+import contextlib
+import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +14,7 @@ from houyi.host.disk.files import Files
 from houyi.host.domxml import domain_xml
 from houyi.host.domxml.context import NAMESPACE, DomainContext
 from houyi.host.domxml.metadata import Mark, metadata_xml
+from houyi.host.domxml.tuning.cpu import pinned_cpus
 from houyi.host.libvirt.connection import LibvirtConnection
 from houyi.host.libvirt.domains import PREFIX, Known, Memory, mark_of, read_known, state_of
 from houyi.host.libvirt.events import Events
@@ -19,6 +23,7 @@ from houyi.model.errors import Conflict
 from houyi.model.host import Accelerator, NumaNode
 from houyi.model.ids import VmId
 from houyi.model.vm import DesiredVm, GuestAgent
+from houyi.planning.tuning.pinning import choose_cpus
 
 _FORGET = libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
 _CRASHED = libvirt.VIR_DOMAIN_CRASHED
@@ -58,7 +63,8 @@ class LibvirtMachine:
 
     async def start(self, vm: DesiredVm, *, paused: bool = False) -> None:
         paths = self._files.paths(vm.id)
-        context = DomainContext(vm=vm, accelerator=self._accelerator(), tcg_tb_size_mib=self._tcg_tb_size_mib, paths=paths, numa=self._numa)
+        cpus = await self._connection.call(lambda connection: _cpus(connection, vm, self._numa)) if vm.tuning.get("pinning") == "pinned" else ()
+        context = DomainContext(vm=vm, accelerator=self._accelerator(), tcg_tb_size_mib=self._tcg_tb_size_mib, paths=paths, numa=self._numa, cpus=cpus)
         xml, now = domain_xml(context), self._clock.now
         if await self._connection.call(lambda connection: _start(connection, vm, xml, now, paused=paused)):
             self._memory.started(vm.id)
@@ -151,6 +157,17 @@ def _read(connection: Any, vm_id: VmId) -> Known | None:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None  # undefined in between
         raise
+
+
+def _cpus(connection: Any, vm: DesiredVm, numa: tuple[NumaNode, ...]) -> tuple[int, ...]:
+    """A CPU for each vCPU of a VM that is to be pinned: of the nodes that it was fitted to, else of all, those that other guests are kept on the least."""
+    nodes = [node for node in numa if node.number in vm.numa_nodes] or numa
+    taken: Counter[int] = Counter()
+    for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+        with contextlib.suppress(libvirt.libvirtError):  # it ended in between, or is arriving
+            if domain.UUIDString() != vm.id:
+                taken.update(pinned_cpus(ET.fromstring(domain.XMLDesc())))  # noqa: S314 - from libvirtd
+    return choose_cpus((cpu for node in nodes for cpu in node.cpus), taken, vm.spec.vcpus)
 
 
 def _start(connection: Any, vm: DesiredVm, xml: str, now: Callable[[], float], *, paused: bool) -> bool:

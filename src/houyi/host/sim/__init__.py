@@ -23,6 +23,7 @@ from houyi.host.sim.net import SimNet
 from houyi.host.sim.ports import SimConsoles, SimDisks, SimGuests, SimMachine, SimNetworks, SimProbe
 from houyi.host.sim.state import SimState, SimStorage, sim_facts
 from houyi.host.sim.telemetry import SimTelemetry, SimTracing
+from houyi.host.sim.tuner import SimLiveKnobs, SimTuner
 from houyi.model.ids import VmId
 
 __all__ = ["SimHost", "SimNet", "SimStorage", "sim_facts"]
@@ -62,6 +63,8 @@ class SimHost(SimState):
             passages=SimPassages(),
             telemetry=SimTelemetry(self),
             tracing=SimTracing(self),
+            tuner=SimTuner(self),
+            live_knobs=SimLiveKnobs(self),
             files=self.files,
             close=self.close,
         )

@@ -81,7 +81,13 @@ class SimJob:
         if there.facts.cpu_features and (lacking := sorted(set(self._here.cpu_features) - set(there.facts.cpu_features))):
             raise Failed("migration_failed", f"operation failed: guest CPU doesn't match specification: missing features: {','.join(lacking)}")
         self._there = SimDomain(
-            self.vm, cpu_features=self._here.cpu_features, state=VmState.PAUSED, reason=StateReason.REQUESTED, move=Presence.INCOMING, transient=True
+            self.vm,
+            cpu_features=self._here.cpu_features,
+            tuned=dict(self._here.tuned),
+            state=VmState.PAUSED,
+            reason=StateReason.REQUESTED,
+            move=Presence.INCOMING,
+            transient=True,
         )
         self._there.dirty_mib_s, self._there.write_set_mib = self._here.dirty_mib_s, self._here.write_set_mib
         self._there.started_at, self._there.booted_at = self._here.started_at, self._here.booted_at

@@ -15,6 +15,7 @@ from houyi.model.image import DesiredImage
 from houyi.model.migration import Presence
 from houyi.model.network import DesiredNetwork, NetworkKind
 from houyi.model.vm import LOCAL, DesiredVm, GuestAgent, StateReason, VmState
+from houyi.planning.tuning.knobs import BY_NAME
 
 
 class SimMachine:
@@ -34,6 +35,7 @@ class SimMachine:
                 guest_agent=GuestAgent.CONNECTED if sim.answers(vm_id) else GuestAgent.DISCONNECTED,
                 started_at=domain.started_at,
                 cpu_features=domain.cpu_features if domain.state in ON else (),
+                tuned=dict(domain.tuned) if domain.state in ON else {},
             )
             for vm_id, domain in sim.domains.items()
         }
@@ -52,6 +54,7 @@ class SimMachine:
         domain = sim.domains.setdefault(vm.id, SimDomain(vm))
         domain.vm = vm
         domain.cpu_features = features
+        domain.tuned = {name: value for name, value in vm.tuning.items() if name in BY_NAME and value != BY_NAME[name].default}
         domain.run += 1
         sim.contents[vm.id] = sim.contents.get(vm.id, b"") + b"."
         domain.state, domain.reason = (VmState.PAUSED if paused else VmState.RUNNING), StateReason.REQUESTED

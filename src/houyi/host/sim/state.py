@@ -58,6 +58,8 @@ class SimDomain:
     """It is arriving: libvirt has not finished the move, and forgets it with its process."""
     cpu_features: tuple[str, ...] = ()
     """What the running guest was started with; empty: its machine does not say what it has."""
+    tuned: dict[str, str] = field(default_factory=dict)
+    """Settings that the running guest has, where they are not the default."""
     missing_mib: float = 0.0
     """At the destination, in post-copy: memory that is still at the source."""
     ran_seconds: float = 0.0
@@ -122,6 +124,8 @@ class SimState:
         self.calls: list[tuple[str, str]] = []
         """Every call of a port that acts, with the id it was about: for assertions."""
         self.facts = sim_facts()
+        self.knobs = {"halt_poll_ns": "200000", "ksm": "off", "thp": "madvise", "governor": "schedutil", "cpu_dma_latency": "auto"}
+        """The machine's own, and what they are now."""
         self._faults: dict[str, deque[HouyiError]] = defaultdict(deque)
         self._events: asyncio.Queue[MachineEvent] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -1,12 +1,14 @@
 """What stands against a move at all, whoever asks: all reasons at once, so that nobody mends one to meet the next. Pure."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from houyi.model.errors import Problem
-from houyi.model.host import Accelerator, Host, HostState, effective_host
+from houyi.model.host import Accelerator, Host, HostFacts, HostState, effective_host
 from houyi.model.migration import MigrationKind
 from houyi.model.vm import LOCAL, EffectiveState, MigrationPolicy, Vm, effective
+from houyi.planning.tuning.knobs import BY_NAME
+from houyi.planning.tuning.resolve import lacks
 
 FEATURES_TOLD = 8
 """Of those that a host lacks: two CPUs of different makes differ in dozens."""
@@ -76,6 +78,15 @@ def _of_destination(vm: Vm, source: Host | None, destination: Host) -> Iterator[
                 "cpu_incompatible",
                 f"the VM runs with CPU features that host {destination.name} does not have ({what}): move it to another host, or stop it and move it then",
             )
+        for why in _lacking_knobs(vm.observed.tuned, destination.facts):
+            yield Problem("tuning_incompatible", f"the VM runs with {why} (host {destination.name}): move it to another host, or stop it and move it then")
+
+
+def _lacking_knobs(tuned: Mapping[str, str], facts: HostFacts) -> Iterator[str]:
+    """Settings that the guest runs with and could not have there."""
+    for name, value in sorted(tuned.items()):
+        if name in BY_NAME and (why := lacks(facts, name, value)):
+            yield f"{name}={value}, but {why}"
 
 
 def _lacking(runs_with: Sequence[str], offered: Sequence[str]) -> list[str]:

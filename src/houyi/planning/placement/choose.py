@@ -155,6 +155,7 @@ def _by_fixed(fleet: Fleet, request: Request) -> NDArray[np.int8]:
         request.storage,
         request.cpu_model,
         request.cpu_features,
+        tuple(sorted(request.knobs.items())),
         request.pool_id,
         request.asked.get("vcpu", 0),
     )

@@ -11,6 +11,8 @@ from houyi.model.resources import DISK_GIB, MEMORY_MIB, VCPU
 from houyi.model.vm import LOCAL, DesiredVm, VmSpec
 from houyi.planning.placement.fleet import Fleet, Mask, Request
 from houyi.planning.placement.numa import BY_NODE, at, largest_part, on_nodes
+from houyi.planning.tuning.knobs import BY_NAME
+from houyi.planning.tuning.resolve import lacks
 
 MEMORY_OVERHEAD_MIB = 64
 """What QEMU itself needs beside the guest's memory: measured 47 MiB of private memory beyond an 80 MiB guest under TCG; too little here overcommits hosts silently."""
@@ -74,6 +76,21 @@ def _cpu_lacks(host: Host, request: Request) -> str:
         return f"CPU model {request.cpu_model}"
     lacking = [feature for feature in request.cpu_features if facts.cpu_features and feature not in facts.cpu_features]
     return f"CPU feature{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}" if lacking else ""
+
+
+def has_knobs(fleet: Fleet, request: Request) -> Mask:
+    asked = sorted(request.knobs.items())
+    return fleet.mask(("knobs", *(f"{name}={value}" for name, value in asked)), lambda host: not _knob_lacks(host, request))
+
+
+def _knob_lacks(host: Host, request: Request) -> str:
+    """Why the first of the VM's own settings cannot be had there; what comes from a profile gives way instead."""
+    if host.facts is None:
+        return "" if not request.knobs else "it has not said what it can do"
+    for name, value in sorted(request.knobs.items()):
+        if name in BY_NAME and (why := lacks(host.facts, name, value)):
+            return f"{name}={value}: {why}"
+    return ""
 
 
 def is_large_enough(fleet: Fleet, request: Request) -> Mask:
@@ -192,6 +209,7 @@ FILTERS: tuple[Filter, ...] = (
     Filter("pool", is_in_pool, "not in the pool", _why_pool),
     Filter("storage", has_storage, "the shared folder is not there", lambda _fleet, request, _row: f"shared folder {request.storage!r} is not there"),
     Filter("cpu", has_cpu, "the CPU cannot be had there", lambda fleet, request, row: f"guests cannot have {_cpu_lacks(fleet.hosts[row], request)}"),
+    Filter("knobs", has_knobs, "a knob of the VM cannot be had there", lambda fleet, request, row: _knob_lacks(fleet.hosts[row], request)),
     Filter("size", is_large_enough, "fewer CPUs than the VM has vCPUs", _why_size),
     Filter("room", has_room, "not enough left", _why_room, fixed=False),
     Filter("numa", fits_nodes, "not enough left on its NUMA nodes", _why_nodes, fixed=False),

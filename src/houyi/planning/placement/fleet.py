@@ -36,6 +36,8 @@ class Request:
     """A named CPU model that guests must be able to have there; empty: any."""
     cpu_features: tuple[str, ...] = ()
     """Features that the host's CPU must offer to guests."""
+    knobs: Mapping[str, str] = field(default_factory=dict)
+    """Own settings of VM knobs, whose needs the host must meet."""
     pool_id: PoolId | None = None
     """The pool that the host must be in; None: any, or none."""
     group: PlacementGroup | None = None

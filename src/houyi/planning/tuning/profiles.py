@@ -6,7 +6,7 @@ there (`houyi host set HOST --profile`); what it asks of VMs holds for those tha
 
 from collections.abc import Mapping
 
-from houyi.model.errors import Invalid
+from houyi.model.errors import Invalid, NotFound
 from houyi.model.tuning import Profile
 
 _PARAVIRTUAL = {"pv_eoi": "on", "pv_ipi": "on", "kvmclock": "on", "hpet": "off"}
@@ -115,6 +115,14 @@ PROFILES: tuple[Profile, ...] = (
 )
 
 PROFILE_BY_NAME: Mapping[str, Profile] = {profile.name: profile for profile in PROFILES}
+
+
+def profile_named(name: str) -> Profile:
+    """:raise NotFound: `profile_not_found`."""
+    found = PROFILE_BY_NAME.get(name)
+    if found is None:
+        raise NotFound("profile_not_found", f"there is no profile {name[:64]!r}: it is one of {', '.join(PROFILE_BY_NAME)}")
+    return found
 
 
 def check_profile(name: str) -> None:

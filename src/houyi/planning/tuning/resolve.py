@@ -8,12 +8,20 @@ is a refusal, which placement and changes heed. Either way the setting is left o
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from houyi.model.host import Accelerator, HostFacts
-from houyi.model.tuning import Need, Scope, Setting, Settings, Source, TuningAsk
+from houyi.model.tuning import AUTO, Need, Scope, Setting, Settings, Source, TuningAsk
 from houyi.model.vm import VmSpec
 from houyi.planning.tuning.knobs import BY_NAME, allows, clash, needs
 from houyi.planning.tuning.profiles import PROFILE_BY_NAME
+
+NET_QUEUES_MAX = 8
+"""Pairs that a card gets for the asking (`vcpus`): each costs the host a thread and the guest memory, and few guests fill more."""
+IO_POLL_NS = 32768
+"""What QEMU does without a setting."""
+DISK_QUEUES_MAX = 16
+"""What a disk has without a setting: more gain nothing behind one thread."""
 
 _LACKS: Mapping[Need, str] = {
     Need.KVM: "this host has no KVM: its guests are emulated",
@@ -51,7 +59,18 @@ def vm_settings(spec: VmSpec, facts: HostFacts | None, host_profile: str = "") -
     """Everything that is asked of a VM, by knob. :param facts: None: not known, so whatever they would forbid is taken to hold."""
     of_host = {} if spec.profile else _vm_part(host_profile)
     asked = ((Source.OWN, spec.knobs), (Source.PROFILE, _vm_part(spec.profile)), (Source.HOST_PROFILE, of_host))
-    return tuple(sorted(_resolve(asked, Scope.VM, facts), key=lambda setting: setting.knob))
+    return tuple(sorted((_in_numbers(one, spec) for one in _resolve(asked, Scope.VM, facts)), key=lambda setting: setting.knob))
+
+
+def _in_numbers(setting: Setting, spec: VmSpec) -> Setting:
+    """What depends on the VM's size, as its host has to hear it and will read it back."""
+    if (setting.knob, setting.value) == ("net_queues", "vcpus"):
+        return replace(setting, value=str(min(spec.vcpus, NET_QUEUES_MAX)))
+    if (setting.knob, setting.value) == ("io_poll_ns", str(IO_POLL_NS)):
+        return replace(setting, value=AUTO)
+    if setting.knob == "disk_queues" and setting.value == str(min(spec.vcpus, DISK_QUEUES_MAX)):
+        return replace(setting, value=AUTO)
+    return setting
 
 
 def host_settings(ask: TuningAsk, has: frozenset[str] | None = None) -> tuple[Setting, ...]:
@@ -64,7 +83,7 @@ def host_settings(ask: TuningAsk, has: frozenset[str] | None = None) -> tuple[Se
 def _where_there(setting: Setting, has: frozenset[str]) -> Setting:
     if setting.knob in has or setting.why_not:
         return setting
-    return Setting(knob=setting.knob, value=setting.value, source=setting.source, why_not="this machine has no such thing")
+    return replace(setting, why_not="this machine has no such thing")
 
 
 def in_force(settings: tuple[Setting, ...]) -> dict[str, str]:
@@ -79,7 +98,7 @@ def refused(settings: tuple[Setting, ...]) -> Setting | None:
 
 def differs(asked: Settings, running: Settings) -> dict[str, str]:
     """Settings that are asked and do not run yet: a VM's change that waits for its next start. What is left to others (`auto`) never differs."""
-    return {name: value for name, value in asked.items() if name in BY_NAME and value != "auto" and running.get(name, BY_NAME[name].default) != value}
+    return {name: value for name, value in asked.items() if name in BY_NAME and value != AUTO and running.get(name, BY_NAME[name].default) != value}
 
 
 def _vm_part(profile: str) -> Settings:

@@ -9,6 +9,7 @@ from houyi.model.errors import Stale
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import HostId, OperationId
 from houyi.model.resources import Amounts
+from houyi.model.tuning import HostTuned, TuningAsk
 from houyi.store import tables
 from houyi.store.docs import dump
 from houyi.store.mutation import Act, Look, Mutation, Op, Precondition, Row, Rows
@@ -53,6 +54,15 @@ def update_host(host_id: HostId, *, cordoned: bool, drain_id: OperationId | None
     return Mutation("host", host_id, None, write)
 
 
+def set_host_tuning(host_id: HostId, ask: TuningAsk) -> Mutation:
+    """What its own knobs shall be."""
+
+    def write(connection: Connection, revision: int) -> None:
+        connection.execute(update(tables.host).where(tables.host.c.id == host_id).values(tuning=dump(ask), revision=revision))
+
+    return Mutation("host", host_id, None, write)
+
+
 def delete_host(host_id: HostId) -> Mutation:
     """:raise Conflict: `in_use` while a VM has a claim on it."""
 
@@ -84,6 +94,12 @@ def put_host_load(host_id: HostId, serial: int, load: HostLoad, at: float) -> Mu
     """A heartbeat that is worth remembering."""
     values = {"serial": serial, "load": dump(load), "connected": True, "last_seen_at": at}
     row = Row(Act.UPDATE, tables.host_observed, (host_id,), lambda revision: {**values, "revision": revision})
+    return Mutation("host", host_id, None, Rows([row]))
+
+
+def put_host_tuned(host_id: HostId, tuned: HostTuned) -> Mutation:
+    """What its own knobs are."""
+    row = Row(Act.UPDATE, tables.host_observed, (host_id,), lambda revision: {"tuned": dump(tuned), "revision": revision})
     return Mutation("host", host_id, None, Rows([row]))
 
 

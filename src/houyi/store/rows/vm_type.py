@@ -18,6 +18,7 @@ def put_vm_type(vm_type: VmType) -> Mutation:
             "vcpus": vm_type.vcpus,
             "memory_mib": vm_type.memory_mib,
             "disk_gib": vm_type.disk_gib,
+            "profile": vm_type.profile,
             "created_at": vm_type.created_at,
             "revision": revision,
         }

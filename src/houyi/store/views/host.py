@@ -1,7 +1,7 @@
 """Reads of hosts, and of everything that a host is to have."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, Row, Select, func, select
 
@@ -14,8 +14,10 @@ from houyi.model.migration import DesiredMove
 from houyi.model.names import is_id
 from houyi.model.network import DesiredNetwork, NetworkSpec, Reservation
 from houyi.model.pool import PoolAsk
+from houyi.model.tuning import HostTuned, TuningAsk
 from houyi.model.vm import DesiredVm
 from houyi.planning.pool import cpu_on
+from houyi.planning.tuning.resolve import in_force, vm_settings
 from houyi.store import tables
 from houyi.store.docs import load
 from houyi.store.store import newest_revision
@@ -31,6 +33,7 @@ def _query() -> Select[tuple[object, ...]]:
         tables.host,
         seen.c.facts,
         seen.c.load,
+        seen.c.tuned,
         seen.c.capacity,
         seen.c.connected,
         seen.c.last_seen_at,
@@ -66,6 +69,8 @@ def _hosts(connection: Connection, rows: list[Row[tuple[object, ...]]]) -> list[
             drain_id=OperationId(row.drain_id) if row.drain_id else None,
             pool_id=PoolId(row.pool_id) if row.pool_id else None,
             pool_name=row.pool_name or "",
+            tuning=load(row.tuning, TuningAsk),
+            tuned=load(row.tuned, HostTuned) if row.tuned else None,
             facts=load(row.facts, HostFacts) if row.facts else None,
             load=load(row.load, HostLoad) if row.load else None,
             capacity=load(row.capacity, dict[str, int]) if row.capacity else {},
@@ -125,6 +130,13 @@ class DesiredOfHost:
     moves: tuple[DesiredMove, ...]
     pool: PoolAsk | None = None
     trials: tuple[DesiredTrial, ...] = ()
+    tuning: TuningAsk = field(default_factory=TuningAsk)
+
+
+def tuning_of(connection: Connection, host_id: HostId) -> TuningAsk:
+    """What a host's own knobs shall be."""
+    text = connection.execute(select(tables.host.c.tuning).where(tables.host.c.id == host_id)).scalar_one_or_none()
+    return TuningAsk() if text is None else load(text, TuningAsk)
 
 
 def desired_of(connection: Connection, host_id: HostId) -> DesiredOfHost:
@@ -133,11 +145,11 @@ def desired_of(connection: Connection, host_id: HostId) -> DesiredOfHost:
     vm, claim = tables.vm, tables.claim
     rows = connection.execute(select(vm.c.doc).join(claim, claim.c.id == vm.c.id).where(claim.c.host_id == host_id).order_by(vm.c.created_at, vm.c.id))
     vms = tuple(load(row.doc, DesiredVm) for row in rows)
-    pool = pool_of(connection, host_id)
+    pool, tuning, facts = pool_of(connection, host_id), tuning_of(connection, host_id), _facts(connection, host_id)
     if pool is not None and pool[1].baseline is not None:
-        facts = connection.execute(select(tables.host_observed.c.facts).where(tables.host_observed.c.host_id == host_id)).scalar_one_or_none()
-        cpu = cpu_on(pool[1], load(facts, HostFacts).cpu_features) if facts is not None else None
+        cpu = cpu_on(pool[1], facts.cpu_features) if facts is not None else None
         vms = tuple(replace(vm, cpu=cpu) for vm in vms)
+    vms = tuple(replace(vm, tuning=in_force(vm_settings(vm.spec, facts, tuning.profile))) for vm in vms)
     moves = moves_of(connection, host_id)
     here = (*vms, *landing_vms(moves))
     return DesiredOfHost(
@@ -148,7 +160,13 @@ def desired_of(connection: Connection, host_id: HostId) -> DesiredOfHost:
         moves=moves,
         pool=None if pool is None else pool[1].ask,
         trials=trials_of(connection, host_id),
+        tuning=tuning,
     )
+
+
+def _facts(connection: Connection, host_id: HostId) -> HostFacts | None:
+    text = connection.execute(select(tables.host_observed.c.facts).where(tables.host_observed.c.host_id == host_id)).scalar_one_or_none()
+    return None if text is None else load(text, HostFacts)
 
 
 def _networks(connection: Connection, vms: tuple[DesiredVm, ...]) -> tuple[DesiredNetwork, ...]:

@@ -1,6 +1,6 @@
 """Reads of moves: their four records joined; and what a host is told of those that it is an end of."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection, Row, Select, func, select
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, func, select
 from houyi.model.errors import NotFound
 from houyi.model.ids import HostId, MigrationId, ProjectId, VmId
 from houyi.model.migration import DesiredMove, End, GuestSample, Migration, MigrationCourse, ObservedMove, Order
-from houyi.model.vm import DesiredVm
+from houyi.model.vm import DesiredVm, ObservedVm
 from houyi.store import tables
 from houyi.store.docs import load
 from houyi.store.migration_docs import Asked, Samples
@@ -153,10 +153,18 @@ def moves_of(connection: Connection, host_id: HostId) -> tuple[DesiredMove, ...]
         row.id: load(row.doc, DesiredVm)
         for row in connection.execute(select(tables.vm.c.id, tables.vm.c.doc).where(tables.vm.c.id.in_([row.vm_id for row in mine])))
     }
+    vms |= _running(connection, vms)
     found = (
         _move(one, vms.get(one.vm_id, asked[one.id].vm), End.SOURCE if one.source_id == host_id else End.DESTINATION) for one in _migrations(connection, mine)
     )
     return tuple(move for move in found if move is not None)
+
+
+def _running(connection: Connection, vms: Mapping[str, DesiredVm]) -> dict[str, DesiredVm]:
+    """With the settings that they run with, which a move does not change: the destination admits no others."""
+    seen = tables.vm_observed
+    rows = connection.execute(select(seen.c.vm_id, seen.c.doc).where(seen.c.vm_id.in_(list(vms))))
+    return {row.vm_id: replace(vms[row.vm_id], tuning=load(row.doc, ObservedVm).tuned) for row in rows}
 
 
 def _move(migration: Migration, vm: DesiredVm, end: End) -> DesiredMove | None:

@@ -19,6 +19,7 @@ def _vm_type(row: Row[Any]) -> VmType:
         vcpus=row.vcpus,
         memory_mib=row.memory_mib,
         disk_gib=row.disk_gib,
+        profile=row.profile or "",
         created_at=row.created_at,
         revision=row.revision,
     )

@@ -15,6 +15,10 @@ class HostUpdate(Asked):
     cordoned: Bool | None = Field(None, description="True: no new VMs come here. False also ends a drain.")
     labels: Labels | None = Field(None, description="Replaces all labels.")
     pool: Text | None = Field(None, description="Name or id of the pool that it shall be in; empty: in none. VMs that run keep their CPU.")
+    profile: Text | None = Field(
+        None, description="Its tuning profile, also of VMs on it that name none; empty: none. What is no longer asked is put back as it was."
+    )
+    knobs: Labels | None = Field(None, description="Replaces all own settings of host knobs.")
 
 
 class HostAccelerator(Shown):
@@ -70,6 +74,12 @@ class HostLoad(Shown):
     clock_skew_seconds: float | None = Field(description="How far its clock is ahead of the server's; null: not known.")
 
 
+class HostTuned(Shown):
+    values: dict[str, str] = Field(description="Of every knob that the machine has.")
+    before: dict[str, str] = Field(description="Of those that were set by us: what is put back.")
+    problems: dict[str, str] = Field(description="Knob to why it is not what it shall be.")
+
+
 class Host(Shown):
     id: Id
     name: str
@@ -79,6 +89,9 @@ class Host(Shown):
     labels: dict[str, str]
     pool_id: Id | None
     pool_name: str | None
+    profile: str = Field(description="Its tuning profile, also of VMs on it that name none.")
+    knobs: dict[str, str] = Field(description="Own settings of host knobs.")
+    tuned: HostTuned | None = Field(description="What its knobs are, as its agent reads them back; null: it has not told.")
     facts: HostFacts | None
     load: HostLoad | None
     capacity: dict[str, int] = Field(description="Resource class to what it has.")
@@ -126,6 +139,9 @@ def show_host(host: ModelHost) -> Host:
         labels=dict(host.labels),
         pool_id=host.pool_id,
         pool_name=host.pool_name or None,
+        profile=host.tuning.profile,
+        knobs=dict(host.tuning.knobs),
+        tuned=HostTuned.model_validate(host.tuned, from_attributes=True) if host.tuned else None,
         facts=HostFacts.model_validate(host.facts, from_attributes=True) if host.facts else None,
         load=HostLoad.model_validate(host.load, from_attributes=True) if host.load else None,
         capacity=dict(host.capacity),

@@ -47,6 +47,8 @@ class VmCreate(Asked):
     cpu_features: list[Annotated[str, Field(max_length=64)]] = Field(
         [], max_length=64, description="CPU features that it must have, whatever else it gets: it goes where they can be had only."
     )
+    profile: Text = Field("", description="Tuning profile (GET /v1/profiles); empty: the type's, else the host's.")
+    knobs: Labels = Field({}, description="Own settings of VM knobs (GET /v1/knobs), which win over the profile's.")
     protected: Bool = Field(False, description="Protect it from deletion.")
     start: Bool = Field(True, description="Start it once it is made.")
 
@@ -67,6 +69,8 @@ class VmUpdate(Asked):
     migration_policy: MigrationPolicy | None = None
     downtime_ms_max: Int | None = None
     postcopy: Bool | None = None
+    profile: Text | None = Field(None, description="Tuning profile; empty: the host's.")
+    knobs: Labels | None = Field(None, description="Replaces all own settings of VM knobs; each says whether it takes effect at once or at the next start.")
 
 
 class VmStop(Asked):
@@ -122,6 +126,9 @@ class Vm(Shown):
     pool_id: Id | None
     pool_name: str | None
     cpu_features: list[str] = Field(description="CPU features that it must have, whatever else it gets.")
+    profile: str = Field(description="Its tuning profile; empty: the host's. GET /v1/vms/ID/tuning says what comes of it.")
+    knobs: dict[str, str] = Field(description="Own settings of VM knobs.")
+    tuned: dict[str, str] = Field(description="Settings that the guest runs with, where they are not the default, as read back from the machine.")
     protected: bool
     generation: int = Field(description="Grows with every change of what is asked.")
     observed_generation: int = Field(description="The newest generation that is in force on its host.")
@@ -205,6 +212,9 @@ def show_vm(vm: ModelVm, names: Mapping[str, str]) -> Vm:
         pool_id=spec.pool_id,
         pool_name=names.get(spec.pool_id, "") if spec.pool_id else None,
         cpu_features=list(spec.cpu_features),
+        profile=spec.profile,
+        knobs=dict(spec.knobs),
+        tuned=dict(observed.tuned) if observed else {},
         protected=vm.protected,
         generation=desired.generation,
         observed_generation=observed.generation if observed else 0,

@@ -11,6 +11,7 @@ class VmTypeCreate(Asked):
     vcpus: Int
     memory_mib: Int
     disk_gib: Int
+    profile: Text = Field("", description="Tuning profile of VMs that are made from it and name none; empty: none.")
 
 
 class VmTypeUpdate(Asked):
@@ -20,6 +21,7 @@ class VmTypeUpdate(Asked):
     vcpus: Int | None = None
     memory_mib: Int | None = None
     disk_gib: Int | None = None
+    profile: Text | None = Field(None, description="Tuning profile of VMs that are made from it and name none; empty: none.")
 
 
 class VmType(Shown):
@@ -28,6 +30,7 @@ class VmType(Shown):
     vcpus: int
     memory_mib: int
     disk_gib: int
+    profile: str
     created_at: Time
     revision: Revision
 
@@ -43,6 +46,7 @@ def show_vm_type(vm_type: ModelVmType) -> VmType:
         vcpus=vm_type.vcpus,
         memory_mib=vm_type.memory_mib,
         disk_gib=vm_type.disk_gib,
+        profile=vm_type.profile,
         created_at=rfc3339(vm_type.created_at),
         revision=vm_type.revision,
     )

@@ -7,6 +7,8 @@ from houyi.host.domxml.tuning.fitting import Fitting, at
 
 _ROOT = "devices/disk[1]/driver"
 """Of the boot disk, which comes first; the seed is read once."""
+QEMU_POLL_NS = 32768
+"""How long QEMU's disk threads poll at most without a setting."""
 _QUEUES_MAX = 16
 """As the disk has without the knob: one a vCPU, up to so many."""
 
@@ -42,8 +44,10 @@ def _poll(_ctx: DomainContext, domain: Element, value: str) -> None:
 
 
 def _poll_seen(domain: Element) -> str:
+    """QEMU's own limit is no setting: a live domain shows it once it has been put back."""
     found = domain.find("iothreadids/iothread/poll")
-    return "" if found is None else found.get("max", "")
+    limit = "" if found is None else found.get("max", "")
+    return "" if limit == str(QEMU_POLL_NS) else limit
 
 
 def _queues_seen(domain: Element) -> str:

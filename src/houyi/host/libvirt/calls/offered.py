@@ -75,8 +75,8 @@ def _firmware(theirs: ET.Element, ours: ET.Element) -> str:
 
 def _excess(theirs: ET.Element, ours: ET.Element) -> str:
     """What it has beyond what was promised."""
-    known = {ET.canonicalize(ET.tostring(child)) for child in ours}
-    strange = {child.tag for child in theirs if child.tag not in _PLAIN and ET.canonicalize(ET.tostring(child)) not in known}
+    known = {_canonical(child) for child in ours}
+    strange = {child.tag for child in theirs if child.tag not in _PLAIN and _canonical(child) not in known}
     strange |= {tag for tag, times in Counter(child.tag for child in theirs).items() if times > 1 and tag in _PLAIN}  # libvirt reads the first, we might not
     strange |= {part.tag for part in theirs.iterfind("devices//*") if "}" in part.tag}  # libvirt does not look at namespaces there
     if strange:
@@ -88,6 +88,11 @@ def _excess(theirs: ET.Element, ours: ET.Element) -> str:
     # the first serial port is shown as a console as well
     excess = Counter(hold for hold in _holds(theirs) if not (hold.startswith("console ") and hold.replace("console ", "serial ", 1) in promised)) - promised
     return f"it has {'; '.join(sorted(excess))}" if excess else ""
+
+
+def _canonical(part: ET.Element) -> str:
+    """The same for the same, however it is indented."""
+    return ET.canonicalize(ET.tostring(part), strip_text=True)
 
 
 def _memory(domain: ET.Element) -> float | None:
