@@ -35,7 +35,7 @@ async def test_what_arrives_runs_when_it_is_told_to_and_not_before(machines: Mac
     assert early.value.code == "not_arrived"
     async with machines.way(moved, landing, TERMS) as way:
         figures = await machines.source.ports.mover.send(moved, landing, way.path, TERMS)
-    assert await presence(machines, vm) == (Presence.NONE, Presence.INCOMING)
+    assert await presence(machines, vm) == (Presence.NONE, Presence.ARRIVED)
     assert await state(machines, vm) == (2, VmState.PAUSED)
     assert figures.memory_sent_mib > 0
     for _ in range(2):
@@ -50,7 +50,7 @@ async def test_a_paused_guest_moves_and_stays_paused(machines: Machines) -> None
     moved, landing = await machines.landing(vm)
     async with machines.way(moved, landing, TERMS) as way:
         await machines.source.ports.mover.send(moved, landing, way.path, TERMS)
-    assert await presence(machines, vm) == (Presence.NONE, Presence.INCOMING)
+    assert await presence(machines, vm) == (Presence.NONE, Presence.ARRIVED)
     await machines.destination.ports.mover.go(vm.id, run=False)
     assert await presence(machines, vm) == (Presence.NONE, Presence.LIVE)
     assert await state(machines, vm) == (2, VmState.PAUSED)

@@ -70,7 +70,7 @@ def test_it_arrives_and_waits_for_go() -> None:
         assert two.arrived.is_set()
         assert 10 < figures.elapsed_seconds < 20
         assert figures.rounds >= 1
-        assert await two.presences() == (P.NONE, P.INCOMING)
+        assert await two.presences() == (P.NONE, P.ARRIVED)
         assert not two.b.domains[VM.id].executes
         await two.other.go(VM.id, run=True)
         assert await two.presences() == (P.NONE, P.LIVE)
@@ -79,7 +79,7 @@ def test_it_arrives_and_waits_for_go() -> None:
     lived(life)
 
 
-@pytest.mark.parametrize(("knobs", "presences"), [(Knobs(throttle_percent=80), (P.NONE, P.INCOMING)), (Knobs(downtime_ms=9000), (P.NONE, P.INCOMING))])
+@pytest.mark.parametrize(("knobs", "presences"), [(Knobs(throttle_percent=80), (P.NONE, P.ARRIVED)), (Knobs(downtime_ms=9000), (P.NONE, P.ARRIVED))])
 def test_a_guest_that_writes_faster_than_the_line_never_converges_by_itself(knobs: Knobs, presences: tuple[Presence, Presence]) -> None:
     async def life(two: Two) -> None:
         domain = two.a.domains[VM.id]
@@ -112,8 +112,8 @@ def test_it_can_be_aborted_until_the_destination_is_asked_to_finish(phase: Phase
         (Phase.EARLY, P.LIVE, P.NONE),
         (Phase.LATE, P.LIVE, P.NONE),
         (Phase.FINISH, P.LIVE, P.NONE),
-        (Phase.FINISHED, P.LIVE, P.INCOMING),  # libvirt resumes: that the copy there waits for GO is what keeps it from running twice
-        (Phase.CONFIRM, P.NONE, P.INCOMING),
+        (Phase.FINISHED, P.LIVE, P.ARRIVED),  # libvirt resumes: that the copy there waits for GO is what keeps it from running twice
+        (Phase.CONFIRM, P.NONE, P.ARRIVED),
     ],
 )
 @pytest.mark.parametrize("silent", [False, True])

@@ -64,6 +64,13 @@ class Witness:
         self._epochs[vm_id] = (epoch, name)
         self.tell(f"VM {vm_id} executes on {name} at epoch {epoch}")
 
+    def bury(self, name: str) -> None:
+        """This machine is lost for good, and so is what was written there last."""
+        for vm_id in [vm_id for vm_id, (_, where) in self._epochs.items() if where == name]:
+            del self._epochs[vm_id]
+            found = [machine.sim.written.get(vm_id, 0) for other, machine in self.machines.items() if other != name]
+            self._marks[vm_id] = max(found, default=0)
+
     def _say(self, what: str) -> None:
         if what not in self.violations:
             self.violations.append(what)

@@ -283,6 +283,8 @@ class Vm:
     """Whether its host is connected (or was, within the lease)."""
     migration_id: MigrationId | None = None
     """The move that holds it: until that has ended one way or the other, it takes no verbs."""
+    migration_unknown: bool = False
+    """It cannot be told where that move has left it."""
     created_at: float
     revision: int
 

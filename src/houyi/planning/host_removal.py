@@ -5,11 +5,13 @@ is lost, and even that ends no VM that somebody still wants: whose disks were th
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from houyi.model.errors import Problem
 from houyi.model.host import Host
 from houyi.model.migration import Migration, MigrationState
 from houyi.model.vm import Vm
+from houyi.planning.migration.whereabouts import Place, whereabouts
 
 NAMES_MAX = 5
 
@@ -20,9 +22,10 @@ def why_not(host: Host, vms: Sequence[Vm], moves: Sequence[Migration], *, lost: 
         return Problem(
             "host_not_lost", f"host {host.name!r} is heard of, so nothing is lost: drain it (`houyi host drain {host.name}`), then remove it without --lost"
         )
-    if wanted := [vm.desired.name for vm in vms if not vm.desired.deleted]:
+    safe = {one.vm_id for one in saved(host, moves)} if lost else set()
+    if wanted := [vm.desired.name for vm in vms if not vm.desired.deleted and vm.desired.id not in safe]:
         return Problem("host_has_vms", _has(host, wanted))
-    if coming := [one.vm_name for one in moves if one.destination_id == host.id and one.course.state is not MigrationState.ABORTING]:
+    if not lost and (coming := [one.vm_name for one in moves if one.destination_id == host.id and one.course.state is not MigrationState.ABORTING]):
         return Problem(
             "host_has_moves", f"{_count(coming)} on the way to host {host.name!r}: wait until they have arrived, or `houyi migration cancel` their moves"
         )
@@ -32,6 +35,17 @@ def why_not(host: Host, vms: Sequence[Vm], moves: Sequence[Migration], *, lost: 
     if vms and not lost:
         return Problem("host_has_vms", _deleting(host, [vm.desired.name for vm in vms]))
     return None
+
+
+def saved(host: Host, moves: Sequence[Migration]) -> list[Migration]:
+    """Moves away from a host that is lost whose VMs live on at their destinations: each as it is to be decided then."""
+    begun = [bereft(one, host) for one in moves if one.source_id == host.id and one.course.state in (MigrationState.MOVING, MigrationState.UNKNOWN)]
+    return [one for one in begun if whereabouts(one).place is Place.DESTINATION]
+
+
+def bereft(move: Migration, host: Host) -> Migration:
+    """As it is once the host is removed."""
+    return replace(move, gone=move.gone | {host.id})
 
 
 def _has(host: Host, names: Sequence[str]) -> str:

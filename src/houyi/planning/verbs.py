@@ -95,7 +95,7 @@ _MIGRATING = Answer(Verdict.REFUSE, "vm_migrating", "the VM is being moved to an
 
 def may(verb: Verb, vm: Vm) -> Answer:
     """The answer to `verb` now. A state that came about against the wish is no 'already so': the wish has still to be written down."""
-    if vm.migration_id is not None:
+    if vm.migration_id is not None and not (verb is Verb.DELETE and vm.migration_unknown):  # with a host that never comes back it would wait for ever
         return _MIGRATING
     answer = TABLE[verb][anticipated(vm)]
     if answer.verdict is Verdict.ALREADY and verb in _WISH and vm.desired.power is not _WISH[verb]:

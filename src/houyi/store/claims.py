@@ -204,15 +204,17 @@ def drop_landing(migration: Migration) -> Mutation:
     return Mutation("vm", migration.vm_id, migration.project_id, write)
 
 
-def drop_lost_landings(host_id: HostId) -> Mutation:
-    """A host is removed: what was to be withdrawn from it is withdrawn by that. Landings of moves that may still end there stay, and keep the host."""
+def drop_lost_landings(host_id: HostId, *, lost: bool) -> Mutation:
+    """A host is removed: what was to be withdrawn from it is withdrawn by that. Landings of moves that may still end there stay, and keep the host; unless
+    it is lost: then none ends there.
+    """
 
     def write(connection: Connection, _revision: int) -> None:
         claim, course = tables.claim, tables.migration_course
-        going_back = select(course.c.migration_id).where(course.c.state == MigrationState.ABORTING.value)
-        lost = (claim.c.host_id == host_id) & claim.c.id.in_(going_back)
-        connection.execute(delete(tables.claim_amount).where(tables.claim_amount.c.claim_id.in_(select(claim.c.id).where(lost))))
-        connection.execute(delete(claim).where(lost))
+        ending = ~course.c.ended if lost else course.c.state == MigrationState.ABORTING.value
+        dropped = (claim.c.host_id == host_id) & claim.c.id.in_(select(course.c.migration_id).where(ending))
+        connection.execute(delete(tables.claim_amount).where(tables.claim_amount.c.claim_id.in_(select(claim.c.id).where(dropped))))
+        connection.execute(delete(claim).where(dropped))
 
     return Mutation("host", host_id, None, write)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from houyi.agent.door import Admission
 from houyi.agent.net_door import NetDoor
 from houyi.host.libvirt.calls.frames import Frames, Kind
-from houyi.host.libvirt.calls.passage import FINISH
+from houyi.host.libvirt.calls.passage import FINISH, PREPARE
 from houyi.host.port import Channel
 from houyi.model.ids import HostId, MigrationId
 from houyi.model.migration import Landing
@@ -20,10 +20,16 @@ FOLDER = Path("/var/lib/shared/held")
 LOOK_SECONDS = 0.005
 
 
+def mark(phase: str) -> bool:
+    """Say that a move is there, if anybody wants to know."""
+    if wanted := (FOLDER / phase).exists():
+        (FOLDER / f"{phase}.reached").touch()
+    return wanted
+
+
 async def hold(phase: str) -> None:
     wanted = FOLDER / phase
-    if wanted.exists():
-        wanted.with_suffix(".reached").touch()
+    if mark(phase):
         while wanted.exists():  # noqa: ASYNC110 - a file is no event
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -39,8 +45,11 @@ def held_channel(channel: Channel) -> Channel:
 
     async def read() -> bytes:
         data = await channel.read()
-        if any(frame.procedure == FINISH and frame.kind is Kind.REPLY for frame in answered.feed(data)):
+        replies = answered.feed(data)
+        if any(frame.procedure == FINISH and frame.kind is Kind.REPLY for frame in replies):
             await hold("finished")
+        if any(frame.procedure == PREPARE and frame.kind is Kind.REPLY for frame in replies):
+            mark("copying")
         return data
 
     return replace(channel, read=read, write=write)

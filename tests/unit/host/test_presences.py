@@ -34,10 +34,16 @@ RUNNING, PAUSED, SHUTOFF = libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED
     ],
 )
 def test_presence(state: int, reason: int, arriving: bool, sending: bool, found: Presence) -> None:
-    assert presence(state, reason, arriving=arriving, sending=sending) is found
+    assert presence(state, reason, arriving=arriving, whole=False, sending=sending) is found
 
 
 def test_qemus_own_word_counts_after_a_broken_post_copy() -> None:
     """libvirt may still call it running."""
-    running = presence(RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY, arriving=True, sending=False, migrate_status="postcopy-paused")
+    running = presence(RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY, arriving=True, whole=True, sending=False, migrate_status="postcopy-paused")
     assert running is Presence.POSTCOPY_BROKEN
+
+
+def test_what_has_come_whole_is_told_from_what_is_coming() -> None:
+    reasons = (libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_USER)
+    assert {presence(PAUSED, reason, arriving=True, whole=True, sending=False) for reason in reasons} == {Presence.ARRIVED}
+    assert presence(PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER, arriving=False, whole=True, sending=False) is Presence.LIVE

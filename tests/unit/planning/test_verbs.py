@@ -1,10 +1,11 @@
 """What may be said to a VM: every verb in every state, and what is anticipated while a wish is under way."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
-from houyi.model.ids import HostId
+from houyi.model.ids import HostId, MigrationId
 from houyi.model.vm import EffectiveState, Power, Vm, VmState
 from houyi.planning.verbs import TABLE, Verb, Verdict, anticipated, may
 from made import a_vm, an_image, an_observation
@@ -76,3 +77,11 @@ def test_a_verb_meets_the_state_that_earlier_ones_lead_to(vm: Vm, expected: Effe
 )
 def test_a_state_against_the_wish_is_no_already_so(verb: Verb, vm: Vm, verdict: Verdict) -> None:
     assert may(verb, vm).verdict is verdict
+
+
+@pytest.mark.parametrize("verb", Verb)
+@pytest.mark.parametrize("unknown", [False, True])
+def test_a_vm_on_a_move_takes_no_verb_but_its_deletion_where_nobody_knows_where_it_is(verb: Verb, unknown: bool) -> None:
+    moving = replace(seen(VmState.RUNNING, heard=False), migration_id=MigrationId("m"), migration_unknown=unknown)
+    taken = unknown and verb is Verb.DELETE
+    assert (may(verb, moving).verdict, may(verb, moving).code) == ((Verdict.ACCEPT, "") if taken else (Verdict.REFUSE, "vm_migrating"))

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from houyi.model.errors import Problem
-from houyi.model.migration import End, MigrationKind, Order, Presence
+from houyi.model.migration import End, Landing, MigrationKind, Order, Presence
 from houyi.planning.migration.whereabouts import Place, whereabouts
 from unit.planning.moves import move, seen
 
 NONE, OFF, LIVE, SENDING, HALTED = Presence.NONE, Presence.OFF, Presence.LIVE, Presence.SENDING, Presence.HALTED
-INCOMING, POSTCOPY, BROKEN = Presence.INCOMING, Presence.POSTCOPY, Presence.POSTCOPY_BROKEN
+INCOMING, ARRIVED, POSTCOPY, BROKEN = Presence.INCOMING, Presence.ARRIVED, Presence.POSTCOPY, Presence.POSTCOPY_BROKEN
 UNHEARD = None
 WENT = "went"
 """Executes at the destination."""
@@ -57,7 +57,7 @@ def test_table(source, over, destination, place):
 
 def test_table_is_whole():
     """Every presence that a source can have is in it."""
-    assert {source for source, _ in TABLE} == {*Presence, None} - {INCOMING}
+    assert {source for source, _ in TABLE} == {*Presence, None} - {INCOMING, ARRIVED}
 
 
 class TestSilence:
@@ -124,3 +124,64 @@ class TestCold:
             kind=MigrationKind.COLD, source=seen(End.SOURCE, OFF, Order.MOVE, over=over, error=error), destination=seen(End.DESTINATION, NONE, Order.PREPARE)
         )
         assert whereabouts(one).place is place
+
+
+class TestLost:
+    """A host was removed as lost for good: what the other has is the newest that there is."""
+
+    LANDING = Landing(address="b", port=1, tls_name="b")
+    SHARED = replace(LANDING, copies_disk=False)
+
+    @pytest.mark.parametrize(
+        ("presence", "over", "place"),
+        [
+            (LIVE, True, HERE),
+            (LIVE, False, MOVING),
+            (SENDING, False, MOVING),
+            (HALTED, False, MOVING),
+            (HALTED, True, HERE),
+            (OFF, False, HERE),
+            (NONE, False, HERE),
+            (POSTCOPY, False, MOVING),
+            (BROKEN, False, HERE),
+        ],
+    )
+    @pytest.mark.parametrize("last_word", [None, INCOMING, LIVE])
+    def test_destination(self, presence, over, place, last_word):
+        """Whatever it said last, and also of a guest that had gone there."""
+        told = None if last_word is None else seen(End.DESTINATION, last_word, Order.PREPARE, went=last_word is LIVE)
+        one = move(source=seen(End.SOURCE, presence, Order.MOVE, over=over), destination=told)
+        assert whereabouts(replace(one, gone=frozenset({one.destination_id}), destination_heard=False)).place is place
+        silent = replace(one, gone=frozenset({one.destination_id}), destination_heard=False, source_heard=False)
+        assert whereabouts(silent).place is (HERE if over else HERE if presence is NONE else UNKNOWN)
+
+    @pytest.mark.parametrize(
+        ("told", "place"),
+        [
+            (None, UNKNOWN),
+            (seen(End.DESTINATION, NONE, Order.PREPARE), HERE),
+            (seen(End.DESTINATION, INCOMING, Order.PREPARE, landing=LANDING), HERE),
+            (seen(End.DESTINATION, ARRIVED, Order.PREPARE, landing=LANDING), THERE),
+            (seen(End.DESTINATION, ARRIVED, Order.PREPARE, landing=SHARED), HERE),  # its disk may be newer than its memory
+            (seen(End.DESTINATION, LIVE, Order.PREPARE, went=True), THERE),
+            (seen(End.DESTINATION, OFF, Order.PREPARE, went=True), THERE),
+            (seen(End.DESTINATION, BROKEN, Order.PREPARE, went=True), THERE),
+        ],
+    )
+    def test_source(self, told, place):
+        one = move(source=seen(End.SOURCE, SENDING, Order.MOVE), destination=told)
+        assert whereabouts(replace(one, gone=frozenset({one.source_id}), source_heard=False)).place is place
+
+    def test_a_source_that_had_said_that_it_stays_there(self):
+        arrived = seen(End.DESTINATION, ARRIVED, Order.PREPARE, landing=self.LANDING)
+        one = move(source=seen(End.SOURCE, LIVE, Order.MOVE, over=True), destination=arrived)
+        assert whereabouts(replace(one, gone=frozenset({one.source_id}), source_heard=False)).place is HERE
+
+    def test_both(self):
+        one = move(source=seen(End.SOURCE, LIVE, Order.MOVE), destination=None)
+        assert whereabouts(replace(one, gone=frozenset({one.source_id, one.destination_id}))).place is HERE
+
+    @pytest.mark.parametrize(("over", "error", "place"), [(False, None, HERE), (True, None, THERE), (True, Problem("disk_full", "full"), HERE)])
+    def test_source_of_a_stopped_one(self, over, error, place):
+        one = move(kind=MigrationKind.COLD, source=seen(End.SOURCE, OFF, Order.MOVE, over=over, error=error), destination=None)
+        assert whereabouts(replace(one, gone=frozenset({one.source_id}), source_heard=False)).place is place

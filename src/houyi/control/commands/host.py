@@ -7,6 +7,7 @@ from dataclasses import replace
 from houyi.base.ids import digest
 from houyi.control.control import Context, Control, again, as_expected, new_event, new_operation, remembered
 from houyi.control.drains import REASON, foresee
+from houyi.control.workflows.migrate_vm import following
 from houyi.model.errors import Conflict, Forbidden, NotFound
 from houyi.model.host import Host
 from houyi.model.ids import HostId, ProjectId
@@ -17,7 +18,8 @@ from houyi.model.token import Role
 from houyi.model.tuning import Scope, TuningAsk
 from houyi.model.vm import Vm
 from houyi.planning.drain import DrainPlan
-from houyi.planning.host_removal import why_not
+from houyi.planning.host_removal import saved, why_not
+from houyi.planning.migration.course import Traffic, decide
 from houyi.planning.spec import check_labels
 from houyi.planning.tuning.knobs import check_settings
 from houyi.planning.tuning.profiles import check_profile
@@ -192,7 +194,8 @@ async def _end_drain(control: Control, host: Host) -> list[Mutation]:
 async def remove_host(control: Control, ctx: Context, reference: str, *, lost: bool = False, expected: int | None = None) -> None:
     """Forget a host without VMs; its certificate is refused from now on.
 
-    :param lost: its machine will never run again: VMs whose deletion was asked are forgotten with it, though nobody has seen them go.
+    :param lost: its machine will never run again: VMs whose deletion was asked are forgotten with it, though nobody has seen them go; moves that it was an
+        end of go back, or end at the other end where that has the guest whole.
     :raise Conflict: `host_has_vms`, `host_has_moves`, `host_not_lost` (it is heard of). :raise Stale: `revision_mismatch`: not at `expected`.
     """
 
@@ -203,10 +206,13 @@ async def remove_host(control: Control, ctx: Context, reference: str, *, lost: b
         problem = why_not(host, vms, moves, lost=lost)
         if problem is not None:
             raise Conflict(problem.code, problem.detail)
-        detail = "removed" if not lost else f"removed as lost; VMs that it had not deleted yet: {len(vms)}"
+        safe = saved(host, moves) if lost else []
+        forgotten = [vm for vm in vms if vm.desired.id not in {one.vm_id for one in safe}]
+        detail = "removed" if not lost else f"removed as lost; VMs that it had not deleted yet: {len(forgotten)}"
         mutations = [
-            *(mutation for vm in vms for mutation in _forget(control, ctx, host, vm)),
-            drop_lost_landings(host.id),
+            *[mutation for one in safe for mutation in await following(control, one, decide(one, Traffic(), control.clock.now()))],
+            *(mutation for vm in forgotten for mutation in _forget(control, ctx, host, vm)),
+            drop_lost_landings(host.id, lost=lost),
             delete_host(host.id),
             new_event(control, ctx, "host.remove", host.id, host.name, detail, project_id=None),
         ]

@@ -50,8 +50,8 @@ async def move_vms(control: Control, decide: Decide = decide) -> None:
         pending[number] = replace(migration, course=decision.course)
 
 
-async def _write(control: Control, migration: Migration, decision: Decision) -> None:
-    """In one transaction: the course, what follows from it, and how far the operation is; nothing when nothing has changed."""
+async def following(control: Control, migration: Migration, decision: Decision) -> list[Mutation]:
+    """What a decision means, for one transaction: the course, what follows from it, and how far the operation is; nothing when nothing has changed."""
     after = replace(migration, course=decision.course)
     mutations = await _operation(control, after)
     if decision.course != migration.course:
@@ -63,6 +63,11 @@ async def _write(control: Control, migration: Migration, decision: Decision) -> 
             mutations.append(drop_landing(migration))
         case _:
             pass
+    return mutations
+
+
+async def _write(control: Control, migration: Migration, decision: Decision) -> None:
+    mutations = await following(control, migration, decision)
     if not mutations:
         return
     await control.store.apply(mutations)

@@ -178,7 +178,7 @@ def _presence(connection: Any, vm_id: VmId) -> Presence:
         state, reason = domain.state()
         mark = mark_of(domain)
         status = _migrate_status(domain) if is_postcopy(state, reason) else ""
-        return presence(state, reason, arriving=mark is not None and mark.arriving, sending=_is_sending(domain), migrate_status=status)
+        return presence(state, reason, arriving=mark is not None and mark.arriving, whole=_has_come(domain), sending=_is_sending(domain), migrate_status=status)
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return Presence.NONE  # undefined in between
@@ -254,10 +254,15 @@ def _migrate(connection: Any, vm: DesiredVm, landing: Landing, socket: Path, ter
         raise
 
 
+def _has_come(domain: Any | None) -> bool:
+    """It becomes persistent when libvirt has finished the move here."""
+    return domain is not None and bool(domain.isActive()) and bool(domain.isPersistent())
+
+
 def _go(connection: Any, vm_id: VmId, *, run: bool) -> None:
     domain = _find(connection, vm_id)
-    if domain is None or not domain.isActive() or not domain.isPersistent():
-        raise Conflict("not_arrived", "the guest has not arrived on this host")  # it becomes persistent when libvirt has finished the move here
+    if domain is None or not _has_come(domain):
+        raise Conflict("not_arrived", "the guest has not arrived on this host")
     if run and domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
         domain.resume()
     mark = mark_of(domain)

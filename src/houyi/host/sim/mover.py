@@ -101,7 +101,11 @@ class SimMover:
 def _presence(domain: SimDomain | None) -> Presence:
     if domain is None:
         return Presence.NONE
-    return (domain.move or Presence.LIVE) if domain.state in ON else Presence.OFF
+    if domain.state not in ON:
+        return Presence.OFF
+    if domain.move is Presence.INCOMING and not domain.transient:
+        return Presence.ARRIVED
+    return domain.move or Presence.LIVE
 
 
 class SimPassages:

@@ -140,6 +140,8 @@ def _preparing(migration: Migration, now: float) -> Decision:
 def _unpreparable(migration: Migration, now: float, *, held: bool) -> Problem | None:
     if migration.spec.cancelled:
         return Problem(CANCELLED, "cancelled while it was being prepared")
+    if migration.gone:
+        return Problem("host_removed", f"the {_lost_end(migration)} host was removed as lost while the move was being prepared")
     for seen in (migration.source, migration.destination):
         if seen is not None and seen.error is not None:
             return seen.error
@@ -164,7 +166,7 @@ def _moving(migration: Migration, now: float) -> Decision:
         case Place.RECOVER:
             return Decision(course=replace(course, state=_S.MOVING, orders={**course.orders, End.SOURCE: Order.RECOVER}, why=found.why))
         case Place.MOVING:
-            stop = migration.spec.cancelled or now - course.moved_at > migration.spec.terms.seconds_max
+            stop = migration.spec.cancelled or bool(migration.gone) or now - course.moved_at > migration.spec.terms.seconds_max
             order = Order.CANCEL if stop else course.orders.get(End.SOURCE, Order.MOVE)
             return Decision(course=replace(course, state=_S.MOVING, orders={**course.orders, End.SOURCE: order}, why=""))
         case _:
@@ -175,10 +177,18 @@ def _failure(migration: Migration, now: float) -> Problem:
     """Why a move that has ended at its source did."""
     if migration.spec.cancelled:
         return Problem(CANCELLED, "cancelled; the VM stays where it was")
+    if migration.gone:
+        half = migration.source is not None and migration.source.presence in (Presence.POSTCOPY, Presence.POSTCOPY_BROKEN)
+        anew = ": half of the guest was there, so it begins anew from its disk as it was when it was switched over" if half else ""
+        return Problem("host_removed", f"the {_lost_end(migration)} host was removed as lost in the middle of the move{anew}")
     if now - migration.course.moved_at > migration.spec.terms.seconds_max:
         return Problem("migration_slow", f"it did not converge within {migration.spec.terms.seconds_max:g} s; the VM stays where it was")
     told = migration.source.error if migration.source is not None else None
     return _clearer(told or Problem("migration_failed", "the move ended before it was complete; the VM stays where it was"), migration)
+
+
+def _lost_end(migration: Migration) -> str:
+    return "source" if migration.source_id in migration.gone else "destination"
 
 
 def _clearer(problem: Problem, migration: Migration) -> Problem:

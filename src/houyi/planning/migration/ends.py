@@ -94,6 +94,7 @@ _S = MoveStep
 _P = Presence
 _LIVES = frozenset({_P.LIVE, _P.POSTCOPY, _P.POSTCOPY_BROKEN})
 _HALF = frozenset({_P.POSTCOPY, _P.POSTCOPY_BROKEN})
+_CAME = frozenset({_P.INCOMING, _P.ARRIVED})
 
 
 def plan_end(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
@@ -164,6 +165,8 @@ def _lost(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
 def _release(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
     if here.running or here.presence is _P.SENDING:
         return EndPlan(memory=memory, steps=(_S.ABORT,))
+    if here.presence in _HALF:  # the other half is lost for good: it begins anew from its disk
+        return EndPlan(memory=replace(memory, over=True), steps=(_S.DESTROY, _S.UNHOLD))
     steps = (_S.RESUME,) if here.presence is _P.HALTED and move.vm.power is Power.RUNNING else ()
     return EndPlan(memory=replace(memory, over=True), steps=(*steps, _S.UNHOLD) if steps or here.held else ())
 
@@ -191,9 +194,9 @@ def _destination(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
 
 def _take(move: DesiredMove, here: Here, memory: MoveMemory) -> EndPlan:
     """Run what has come; what is only half here, or has never come, begins anew from the disk, which the lifecycle does."""
-    if here.presence is _P.INCOMING and not memory.withdrawn:
+    if here.presence in _CAME and not memory.withdrawn:
         return EndPlan(memory=replace(memory, went=True), steps=(_S.GO,))
-    if here.presence in _HALF or here.presence is _P.INCOMING:
+    if here.presence in _HALF | _CAME:
         return EndPlan(memory=memory, steps=(_S.DESTROY,))
     steps = ((here.admitted, _S.SHUT), (here.held, _S.UNHOLD))
     return EndPlan(memory=memory, steps=tuple(step for is_so, step in steps if is_so))

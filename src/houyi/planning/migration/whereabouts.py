@@ -44,6 +44,8 @@ _EMPTY = frozenset({_P.NONE, _P.OFF})
 
 def whereabouts(migration: Migration) -> Whereabouts:
     """Of a move that was begun (MOVING, UNKNOWN); before that the VM is at its source and nothing has to be found out."""
+    if migration.gone:
+        return _bereft(migration)
     source = _believed(migration.source, heard=migration.source_heard)
     destination = _believed(migration.destination, heard=migration.destination_heard)
     if migration.spec.kind is MigrationKind.COLD:
@@ -66,6 +68,36 @@ def whereabouts(migration: Migration) -> Whereabouts:
             return Whereabouts(Place.UNKNOWN, "the guest was stopped to be switched over, and the destination host is not heard of")
         return Whereabouts(Place.MOVING)
     return _ended(destination)
+
+
+def _bereft(migration: Migration) -> Whereabouts:
+    """A host of it is lost for good, as an administrator has said: what the other has is the newest that there is."""
+    source = _believed(migration.source, heard=migration.source_heard)
+    destination = _believed(migration.destination, heard=migration.destination_heard)
+    if migration.destination_id in migration.gone:
+        return _left_at_source(source, lost=migration.source_id in migration.gone)
+    if migration.spec.kind is MigrationKind.COLD:
+        return Whereabouts(Place.DESTINATION if source is not None and source.over and source.error is None else Place.SOURCE)
+    if destination is not None and (destination.presence is _P.LIVE or destination.went):
+        return Whereabouts(Place.DESTINATION)
+    if source is not None and source.over and source.presence in _BEGINNING:
+        return Whereabouts(Place.SOURCE)  # it had stayed there
+    if destination is None:
+        return Whereabouts(Place.UNKNOWN, "the source host is lost, and the destination host, which may have the VM, is not heard of")
+    landing = destination.landing
+    if destination.presence is _P.ARRIVED and landing is not None and landing.copies_disk:  # of a shared disk it is not known what the source wrote later
+        return Whereabouts(Place.DESTINATION, "the source host is lost: what had arrived whole goes on")
+    return Whereabouts(Place.SOURCE)
+
+
+def _left_at_source(source: ObservedMove | None, *, lost: bool) -> Whereabouts:
+    """The destination is lost; nothing is begun anew before the attempt has ended here."""
+    if lost:
+        return Whereabouts(Place.SOURCE)
+    if source is None:
+        return Whereabouts(Place.UNKNOWN, "the destination host is lost, and the source host is not heard of: the VM may run there")
+    ended = source.over or source.presence in _EMPTY or source.presence is _P.POSTCOPY_BROKEN
+    return Whereabouts(Place.SOURCE if ended else Place.MOVING)
 
 
 def _cold(source: ObservedMove | None) -> Whereabouts:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, select
 
 from houyi.model.errors import NotFound
 from houyi.model.ids import HostId, MigrationId, ProjectId, VmId
-from houyi.model.migration import HOLDS
+from houyi.model.migration import HOLDS, MigrationState
 from houyi.model.names import is_id
 from houyi.model.vm import DesiredVm, ObservedVm, Vm
 from houyi.store import tables
@@ -26,7 +26,7 @@ def _query() -> Select[tuple[object, ...]]:
     vm, claim, observed, host, course = tables.vm, tables.claim, tables.vm_observed, tables.host_observed, tables.migration_course
     held = and_(course.c.vm_id == vm.c.id, ~course.c.ended, course.c.state.in_(_HOLDS))
     return (
-        select(vm, claim.c.host_id, observed.c.doc.label("observed_doc"), host.c.connected, course.c.migration_id)
+        select(vm, claim.c.host_id, observed.c.doc.label("observed_doc"), host.c.connected, course.c.migration_id, course.c.state.label("migration_state"))
         .outerjoin(claim, claim.c.id == vm.c.id)
         .outerjoin(observed, observed.c.vm_id == vm.c.id)
         .outerjoin(host, host.c.host_id == claim.c.host_id)
@@ -50,6 +50,7 @@ def _vm(row: Row[tuple[object, ...]]) -> Vm:
         observed=load(row.observed_doc, ObservedVm) if row.observed_doc else None,
         host_heard=bool(row.connected),
         migration_id=MigrationId(row.migration_id) if row.migration_id else None,
+        migration_unknown=row.migration_state == MigrationState.UNKNOWN.value,
         created_at=row.created_at,
         revision=row.revision,
     )
