@@ -7,7 +7,7 @@ from dataclasses import replace
 from houyi.base.ids import digest
 from houyi.control.control import Context, Control, again, as_expected, new_event, new_operation, remembered
 from houyi.control.drains import REASON, foresee
-from houyi.control.workflows.migrate_vm import following
+from houyi.control.moving import following
 from houyi.model.errors import Conflict, Forbidden, NotFound
 from houyi.model.host import Host
 from houyi.model.ids import HostId, ProjectId
