@@ -108,7 +108,7 @@ def _beside(settings: Settings, ports: Ports, ledger: Ledger, reports: Reports, 
     return {
         "sampler": Sampler(ports.mover.sample, ledger, reports, clock).run(),
         "telemetry": Telemeter(ports.telemetry, reports, clock, settings.agent.telemetry_seconds).run(),
-        "trials": Trials(ports.guests, ports.telemetry, ledger, reports, clock).run(),
+        "trials": Trials(ports.guests, ports.telemetry, ports.tracing, ledger, reports, clock).run(),
         "tuning": Tuning(ports.tuner, ports.live_knobs, ledger, reports, clock, loop.serve).run(),
         "pool": Pools(ports.probe, ledger, reports, clock).run(),
     }

@@ -5,16 +5,19 @@ started in the guest may still be running. One that is no longer asked for is st
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 
 from houyi.agent.ledger import Ledger
 from houyi.agent.reports import Reports
 from houyi.base.clock import Clock
 from houyi.base.log import get_log
-from houyi.host.measures import Telemetry
+from houyi.host.measures import Telemetry, Tracing
 from houyi.host.port import Guests
 from houyi.model.errors import Failed, HouyiError, Problem
+from houyi.model.exits import TRACE_SECONDS_MAX
 from houyi.model.experiment import DesiredTrial, ObservedTrial
 from houyi.model.ids import ExperimentId
 from houyi.model.telemetry import VmCounters
@@ -28,14 +31,27 @@ TURN_SECONDS = 0.5
 """How often it is looked whether something else is asked for: it adds to the time between runs only."""
 WHOLE_TRIES, WHOLE_SECONDS = 10, 0.3
 """libvirt is busy with a VM for moments: a reading that is not whole is taken again."""
+TRACE_SECONDS = 2.0
+"""Exits by reason are counted in pieces of this long, since it is not known when a workload ends: the last piece, which it breaks off, is lost."""
 WORDS_MAX = 300
 """Of what a failed workload said."""
 
 
+@dataclass(slots=True)
+class _Traced:
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def over(self, seconds: float) -> dict[str, float]:
+        """As many as there would be in so many seconds at the same rate."""
+        return {f"reason:{name}": count * seconds / self.seconds for name, count in self.counts.items()} if self.seconds > 0 else {}
+
+
 class Trials:
-    def __init__(self, guests: Guests, telemetry: Telemetry, ledger: Ledger, reports: Reports, clock: Clock) -> None:
+    def __init__(self, guests: Guests, telemetry: Telemetry, tracing: Tracing, ledger: Ledger, reports: Reports, clock: Clock) -> None:
         self._guests = guests
         self._telemetry = telemetry
+        self._tracing = tracing
         self._ledger = ledger
         self._reports = reports
         self._clock = clock
@@ -103,10 +119,11 @@ class Trials:
             return _void(trial, why)
         before = await self._whole(trial)
         said: Mapping[str, float] = {}
-        if trial.workload.argv:
-            said = await self._worked(trial)
-        else:
-            await self._clock.sleep(trial.workload.seconds)
+        async with self._traced(trial) as traced:
+            if trial.workload.argv:
+                said = await self._worked(trial)
+            else:
+                await self._clock.sleep(trial.workload.seconds)
         after = await self._whole(trial)
         if before.run != after.run:
             return _void(trial, "the guest was started again meanwhile")
@@ -115,7 +132,26 @@ class Trials:
         began, ended = flat(before), flat(after)
         counted = {name: ended[name] - count for name, count in began.items() if ended.get(name, -1.0) >= count}
         seconds = after.ticks_seconds - before.ticks_seconds
-        return replace(_void(trial, ""), seconds=seconds, counted={**counted, "vcpus": float(len(after.vcpus))}, said=said)
+        return replace(_void(trial, ""), seconds=seconds, counted={**counted, **traced.over(seconds), "vcpus": float(len(after.vcpus))}, said=said)
+
+    @asynccontextmanager
+    async def _traced(self, trial: DesiredTrial) -> AsyncIterator[_Traced]:
+        """Exits by reason, while this lasts but at most TRACE_SECONDS_MAX; none where they cannot be told. They explain a verdict, and are no part of it."""
+        traced = _Traced()
+
+        async def trace() -> None:
+            with suppress(HouyiError):
+                while traced.seconds + TRACE_SECONDS <= TRACE_SECONDS_MAX:
+                    piece = await self._tracing.profile(trial.vm_id, TRACE_SECONDS)
+                    traced.counts.update({name: spent.count for name, spent in piece.reasons.items()})
+                    traced.seconds += piece.seconds
+
+        task = asyncio.create_task(trace(), name=f"trace-{trial.vm_id}")
+        try:
+            yield traced
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _worked(self, trial: DesiredTrial) -> Mapping[str, float]:
         ran = await self._guests.run(trial.vm_id, trial.workload.argv, trial.workload.seconds)

@@ -13,6 +13,7 @@ from houyi.host.port import GuestRun
 from houyi.host.sim import SimHost
 from houyi.host.sim.state import SimDomain
 from houyi.model.experiment import DesiredTrial, ObservedTrial, Workload
+from houyi.model.host import Accelerator, AcceleratorProbe
 from houyi.model.ids import ExperimentId, ImageId, ProjectId, VmId
 from houyi.model.vm import DesiredVm, ObservedVm, Power, VmSpec, VmState
 from houyi.planning.lifecycle import Memory
@@ -49,7 +50,7 @@ class Host:
         self.ledger, self.reports = Ledger(self.folder), Reports()
         self.reports.put(ObservedVm(id=VM.id, epoch=1, generation=1, state=VmState.RUNNING))
         ports = self.sim.ports()
-        self.trials = Trials(ports.guests, ports.telemetry, self.ledger, self.reports, self.clock)
+        self.trials = Trials(ports.guests, ports.telemetry, ports.tracing, self.ledger, self.reports, self.clock)
 
     async def ask(self, *trials: DesiredTrial) -> None:
         self.ledger.keep_desired(Desired(revision=1, vms=(VM,), networks=(), images=(), trials=trials))
@@ -182,5 +183,18 @@ def test_a_busy_libvirt_is_waited_for(tmp_path: Path) -> None:
         host.sim.busy.clear()
         await asyncio.sleep(30.0)
         assert host.reports.trials[EXPERIMENT].void == ""
+
+    live(tmp_path, story)
+
+
+def test_exits_by_reason_are_traced_meanwhile(tmp_path: Path) -> None:
+    async def story(host: Host) -> None:
+        probe = AcceleratorProbe(accelerator=Accelerator.KVM, verdict="works", reason="x")
+        host.sim.facts = replace(host.sim.facts, accelerator=probe)
+        made = await host.made(replace(LOOK, workload=Workload(seconds=9.0)))
+        reasons = {name: count for name, count in made.counted.items() if name.startswith("reason:")}
+        assert sum(reasons.values()) == pytest.approx(made.counted["exits"], rel=0.02), "four pieces of two seconds stand for nine"
+        await host.made(replace(LOOK, number=2, workload=Workload(seconds=300.0)), 400.0)
+        assert host.sim.calls.count(("profile", VM.id)) <= 4 + 1 + 30, "never for longer than a minute"
 
     live(tmp_path, story)
