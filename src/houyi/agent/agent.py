@@ -26,6 +26,7 @@ from houyi.agent.telemetry import Telemeter
 from houyi.agent.traces import clear
 from houyi.agent.trials import Trials
 from houyi.agent.tuning import Tuning
+from houyi.agent.vm_metrics import VmMetrics
 from houyi.base.clock import Clock
 from houyi.base.config import Settings
 from houyi.base.ids import Ids
@@ -95,19 +96,21 @@ async def run_agent(
             )
         )
     )
-    async with serve_metrics(counts.registry, settings.agent.metrics_host, settings.agent.metrics_port), asyncio.TaskGroup() as tasks:
+    telemeter = Telemeter(ports.telemetry, reports, clock, settings.agent.telemetry_seconds)
+    own = settings.agent
+    async with serve_metrics(counts.registry, own.metrics_host, own.metrics_port, VmMetrics(identity.host_id(), telemeter, ledger)), asyncio.TaskGroup() as tasks:
         tasks.create_task(loop.run(), name="loop")
         tasks.create_task(link.run(loop, facts), name="link")
         tasks.create_task(credentials.run(), name="move-credentials")
-        for name, part in _beside(settings, ports, ledger, reports, clock, loop).items():
+        for name, part in _beside(telemeter, ports, ledger, reports, clock, loop).items():
             tasks.create_task(part, name=name)
 
 
-def _beside(settings: Settings, ports: Ports, ledger: Ledger, reports: Reports, clock: Clock, loop: Loop) -> dict[str, Coroutine[None, None, None]]:
+def _beside(telemeter: Telemeter, ports: Ports, ledger: Ledger, reports: Reports, clock: Clock, loop: Loop) -> dict[str, Coroutine[None, None, None]]:
     """What goes on beside the VMs' lives, each by itself."""
     return {
         "sampler": Sampler(ports.mover.sample, ledger, reports, clock).run(),
-        "telemetry": Telemeter(ports.telemetry, reports, clock, settings.agent.telemetry_seconds).run(),
+        "telemetry": telemeter.run(),
         "trials": Trials(ports.guests, ports.telemetry, ports.tracing, ledger, reports, clock).run(),
         "tuning": Tuning(ports.tuner, ports.live_knobs, ledger, reports, clock, loop.serve).run(),
         "pool": Pools(ports.probe, ledger, reports, clock).run(),

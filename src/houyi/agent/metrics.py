@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.registry import Collector
 
 from houyi.base.log import get_log
 
@@ -15,8 +16,8 @@ _REQUEST_SECONDS = 5.0
 
 
 @asynccontextmanager
-async def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> AsyncIterator[int]:
-    """Yields the port. A port that is taken is logged and does without: metrics must not keep VMs from being served."""
+async def serve_metrics(registry: CollectorRegistry, host: str, port: int, *collectors: Collector) -> AsyncIterator[int]:
+    """Yields the port. `collectors` are of this run of the agent, and go with it. A port that is taken is logged and does without: metrics must not keep VMs from being served."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -34,11 +35,17 @@ async def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> As
         finally:
             writer.close()
 
+    for collector in collectors:
+        registry.register(collector)
     try:
-        server = await asyncio.start_server(answer, host, port)
-    except OSError as error:
-        log.error("metrics_unavailable", host=host, port=port, error=str(error))
-        yield 0
-        return
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+        try:
+            server = await asyncio.start_server(answer, host, port)
+        except OSError as error:
+            log.error("metrics_unavailable", host=host, port=port, error=str(error))
+            yield 0
+            return
+        async with server:
+            yield server.sockets[0].getsockname()[1]
+    finally:
+        for collector in collectors:
+            registry.unregister(collector)

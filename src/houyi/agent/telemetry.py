@@ -23,6 +23,12 @@ class Telemeter:
         """:param seconds: between two looks."""
         self._telemetry, self._reports, self._clock, self._seconds = telemetry, reports, clock, seconds
         self._last: dict[VmId, VmCounters] = {}
+        self._pressure: Mapping[str, float] = {}
+
+    @property
+    def pressure(self) -> Mapping[str, float]:
+        """As the port says it, at the last look."""
+        return self._pressure
 
     @property
     def readings(self) -> Mapping[VmId, VmCounters]:
@@ -42,6 +48,7 @@ class Telemeter:
 
     async def turn(self) -> None:
         """Look at all, and tell what can be told. :raise Unavailable: libvirt is away: the next period is a longer one."""
+        self._pressure = await self._telemetry.pressure()
         readings = await self._telemetry.counters()
         kept: dict[VmId, VmCounters] = {}
         for vm_id, now in readings.items():

@@ -55,6 +55,10 @@ class ServerSettings(_Section):
         1024, ge=0, description="Disk space under state_dir that images never take: the database is there too, and a full disk stops every write."
     )
     image_url_private: bool = Field(False, description="Whether an image URL may point to loopback, link-local or private addresses (a request forgery risk).")
+    prometheus_url: str = Field(
+        "",
+        description="Prometheus that scrapes the agents ('http://prometheus:9090'): longer history of VMs is asked there; empty: only the last hour is kept.",
+    )
     changes_kept: int = Field(100_000, gt=0, description="Changes kept for watchers; a watcher older than these has to list again.")
     events_kept_days: float = Field(90.0, gt=0, description="Days that events and ended operations are kept.")
     idempotency_hours: float = Field(24.0, gt=0, description="Hours that an Idempotency-Key is remembered.")

@@ -15,6 +15,10 @@ class Telemetry(Protocol):
         """Of every VM that runs here, in one look. One that libvirt is busy with is not whole. :raise Unavailable: libvirt is away."""
         ...
 
+    async def pressure(self) -> Mapping[str, float]:
+        """'cpu_some', 'memory_full' ... -> seconds since the machine's start that some, or all, of what could have run had to wait; empty: not known."""
+        ...
+
     async def counters_of(self, vm_id: VmId) -> VmCounters:
         """Of one VM, now. :raise Conflict: `not_running`. :raise Unavailable: libvirt is away."""
         ...

@@ -27,6 +27,7 @@ from houyi.host.libvirt.passages import LibvirtPassages
 from houyi.host.net.bridge import SYSFS
 from houyi.host.port import Ports, Probe
 from houyi.host.probe.machine import MachineFiles
+from houyi.host.probe.pressure import pressure
 from houyi.host.shell import run
 from houyi.host.trace.kvm import KvmTracing
 from houyi.host.trace.tracefs import MOUNTS
@@ -86,7 +87,7 @@ async def open_ports(
         ),
         carrier=RealCarrier(files, owner, _name(owner)),
         passages=LibvirtPassages(settings.agent.libvirt_uri),
-        telemetry=LibvirtTelemetry(connection, memory, clock),
+        telemetry=LibvirtTelemetry(connection, memory, clock, pressure),
         tracing=KvmTracing(clock, mount=_mount_tracefs),
         tuner=MachineTuner(levers(roots)),
         live_knobs=LibvirtLiveKnobs(connection, memory),

@@ -1,5 +1,6 @@
 """What VMs did, as their hosts counted it: of all of them now, and the history of one; and what makes one exit, while somebody waits."""
 
+from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from typing import Annotated
@@ -12,10 +13,14 @@ from houyi.api.answers import shown
 from houyi.api.caller import Asking, AtDesk, Reference
 from houyi.api.once import DoneOnce
 from houyi.control.commands.exits import profile_exits
-from houyi.control.control import Context
+from houyi.control.control import Context, Control
+from houyi.control.prometheus import history_of
+from houyi.model.errors import Unavailable
 from houyi.model.exits import ExitProfile
+from houyi.model.vm import DesiredVm
 from houyi.planning.exits import symptoms
 from houyi.planning.telemetry import merged
+from houyi.store.views.names import names_of
 from houyi.store.views.telemetry import Period, history, newest
 from houyi.store.views.vm import get_vm
 from houyi.wire.v1.exits import VmExits, VmExitsAsk, show_exits
@@ -25,6 +30,7 @@ router = APIRouter(tags=["telemetry"])
 
 FRESH_PERIODS = 3
 """A VM that nothing was heard of for this many periods is not shown as if it went on."""
+DEFAULT_SECONDS = 3600.0
 TRAVEL_SECONDS = 15.0
 """A period's rates come with the host's next report."""
 
@@ -52,16 +58,27 @@ async def show_history(
     desk: AtDesk,
     asking: Asking,
     vm: Reference,
-    since: Annotated[AwareDatetime | None, Query(description="Only what ended after this moment (RFC 3339).")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Only what ended after this moment (RFC 3339); by default of the last hour.")] = None,
     step: Annotated[float, Query(description="Seconds that one item covers at least; 0: as it was counted.", ge=0, le=86400, allow_inf_nan=False)] = 0.0,
 ) -> Response:
     """Show what a VM did, period by period, oldest first."""
     scope = asking.scope_of(vm)
     desired = (await desk.control.store.read(lambda c: get_vm(c, vm, scope))).desired
-    after = 0.0 if since is None else since.timestamp()
-    found = await desk.control.store.read(lambda c: history(c, desired.id, after))
+    after = desk.control.clock.now() - DEFAULT_SECONDS if since is None else since.timestamp()
+    source, found = await _history(desk.control, desired, after)
     items = [_show(one) for one in (_coarser(found, step) if step else found)]
-    return shown(TelemetryHistory(vm_id=desired.id, vm_name=desired.name, source="ring", items=items))
+    return shown(TelemetryHistory(vm_id=desired.id, vm_name=desired.name, source=source, items=items))
+
+
+async def _history(control: Control, vm: DesiredVm, since: float) -> tuple[str, list[Period]]:
+    """From where it reaches farthest back: a Prometheus, if there is one that answers."""
+    if control.settings.server.prometheus_url:
+        with suppress(Unavailable):
+            known = await history_of(control, vm.id, since)
+            names = await control.store.read(lambda c: names_of(c, {host for host, _ in known}))
+            made = [Period(rates=rates, vm_name=vm.name, project_id=vm.project_id, host_id=host, host_name=names.get(host, "")) for host, rates in known]
+            return "prometheus", made
+    return "ring", await control.store.read(lambda c: history(c, vm.id, since))
 
 
 @router.post("/v1/vms/{vm}/exits", response_model=VmExits)

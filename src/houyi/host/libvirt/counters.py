@@ -3,7 +3,7 @@
 Without NOWAIT a domain whose job is stuck would hold up the call for 30 s; with it, such a domain is told without what QEMU itself counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import libvirt
@@ -35,8 +35,11 @@ Row = tuple[VmId, str, Mapping[str, Any]]
 
 
 class LibvirtTelemetry:
-    def __init__(self, connection: LibvirtConnection, memory: Memory, clock: Clock) -> None:
-        self._connection, self._memory, self._clock = connection, memory, clock
+    def __init__(self, connection: LibvirtConnection, memory: Memory, clock: Clock, pressure: Callable[[], Mapping[str, float]]) -> None:
+        self._connection, self._memory, self._clock, self._pressure = connection, memory, clock, pressure
+
+    async def pressure(self) -> Mapping[str, float]:
+        return self._pressure()
 
     async def counters(self) -> Mapping[VmId, VmCounters]:
         return {row[0]: self._read(row) for row in await self._connection.call(_all)}

@@ -25,6 +25,10 @@ class SimTelemetry:
         self._sim.enter("counters", "")
         return {vm_id: self._read(vm_id, domain) for vm_id, domain in self._sim.domains.items() if domain.state in ON}
 
+    async def pressure(self) -> Mapping[str, float]:
+        ran = self._sim.clock.monotonic()
+        return {"cpu_some": ran * 0.1, "cpu_full": 0.0, "memory_some": 0.0, "memory_full": 0.0, "io_some": ran * 0.01, "io_full": 0.0}
+
     async def counters_of(self, vm_id: VmId) -> VmCounters:
         self._sim.enter("counters_of", vm_id)
         domain = self._sim.running(vm_id)
