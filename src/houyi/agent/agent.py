@@ -55,10 +55,7 @@ async def run_agent(
     rules: Rules | None = None,
 ) -> None:
     """Until cancelled; `dial` and `door` None: over the network; `counts` and `rules` None: its own. :raise Failed: `not_joined`: there is no certificate yet."""
-    identity = identity_of(settings)
-    if not identity.joined:
-        raise Failed("not_joined", "this host has not joined a platform: `houyi agent --join-file FILE`, with a token from `houyi host join-token` in FILE")
-    await clear(ports.tracing)
+    identity = _joined(settings)
     facts = await _facts(ports, clock)
     log.info("agent_started", accelerator=facts.accelerator.accelerator.value, reason=facts.accelerator.reason, host_id=identity.host_id())
     counts, reports, rules = counts or Counts(), Reports(), rules or Rules()
@@ -69,9 +66,7 @@ async def run_agent(
         credentials=credentials,
         dial=dial or dial_server(identity, settings.agent.server_host, settings.agent.server_port),
         reports=reports,
-        consoles=ports.consoles,
-        probe=ports.probe,
-        tracing=ports.tracing,
+        ports=ports,
         clock=clock,
         ids=ids,
         counts=counts,
@@ -98,7 +93,10 @@ async def run_agent(
     )
     telemeter = Telemeter(ports.telemetry, reports, clock, settings.agent.telemetry_seconds)
     own = settings.agent
-    async with serve_metrics(counts.registry, own.metrics_host, own.metrics_port, VmMetrics(identity.host_id(), telemeter, ledger)), asyncio.TaskGroup() as tasks:
+    async with (
+        serve_metrics(counts.registry, own.metrics_host, own.metrics_port, VmMetrics(identity.host_id(), telemeter, ledger)),
+        asyncio.TaskGroup() as tasks,
+    ):
         tasks.create_task(loop.run(), name="loop")
         tasks.create_task(link.run(loop, facts), name="link")
         tasks.create_task(credentials.run(), name="move-credentials")
@@ -117,8 +115,16 @@ def _beside(telemeter: Telemeter, ports: Ports, ledger: Ledger, reports: Reports
     }
 
 
+def _joined(settings: Settings) -> Identity:
+    identity = identity_of(settings)
+    if not identity.joined:
+        raise Failed("not_joined", "this host has not joined a platform: `houyi agent --join-file FILE`, with a token from `houyi host join-token` in FILE")
+    return identity
+
+
 async def _facts(ports: Ports, clock: Clock) -> HostFacts:
-    """As soon as libvirt answers."""
+    """As soon as libvirt answers; what an agent that was killed has left in the kernel is gone then."""
+    await clear(ports.tracing)
     while True:
         try:
             return await ports.probe.facts()

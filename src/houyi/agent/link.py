@@ -25,8 +25,7 @@ from houyi.base.clock import Clock
 from houyi.base.ids import Ids
 from houyi.base.log import get_log
 from houyi.base.socket import Socket
-from houyi.host.measures import Tracing
-from houyi.host.port import Consoles, Probe
+from houyi.host.port import Ports
 from houyi.model.errors import Failed, HouyiError, Unavailable
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import ImageId
@@ -94,9 +93,7 @@ class Link:
         credentials: MoveCredentials,
         dial: Dial,
         reports: Reports,
-        consoles: Consoles,
-        probe: Probe,
-        tracing: Tracing,
+        ports: Ports,
         clock: Clock,
         ids: Ids,
         counts: Counts,
@@ -105,9 +102,7 @@ class Link:
         self._credentials = credentials
         self._dial = dial
         self._reports = reports
-        self._consoles = consoles
-        self._probe = probe
-        self._tracing = tracing
+        self._ports = ports
         self._clock = clock
         self._ids = ids
         self._counts = counts
@@ -169,7 +164,7 @@ class Link:
             self._welcomed(welcome)
             self._connection = connection
             send = partial(self._send, connection)
-            talks = _Talks(Streams(self._consoles, send), Traces(self._tracing, send))
+            talks = _Talks(Streams(self._ports.consoles, send), Traces(self._ports.tracing, send))
             loop.wake(urgent=True)  # images can be had again
             try:
                 await _first_to_end(self._hear(connection, loop, talks), self._tell(connection))
@@ -267,7 +262,7 @@ class Link:
         """What the machine is doing now; as it was last when that cannot be found out: the host is there nevertheless."""
         while True:
             try:
-                self._load = await self._probe.load()
+                self._load = await self._ports.probe.load()
             except HouyiError as error:
                 log.warning("load_unknown", code=error.code, detail=error.detail)
                 if self._load is None:

@@ -1,12 +1,16 @@
 """The agent's /metrics, with what its VMs did, in Prometheus' text."""
 
 import asyncio
+from pathlib import Path
 
 from houyi.agent.counts import Counts
+from houyi.agent.ledger import Ledger
 from houyi.agent.metrics import serve_metrics
 from houyi.agent.vm_metrics import VmMetrics
-from houyi.model.ids import HostId
+from houyi.model.ids import HostId, ImageId, ProjectId
+from houyi.model.vm import DesiredVm, Power, VmSpec
 from houyi.planning.vm_metrics import FAMILIES
+from houyi.wire.agents import Desired
 from unit.agent.test_telemetry import A, B, Counting
 
 
@@ -18,13 +22,24 @@ async def asked(port: int) -> str:
     return text
 
 
-async def test_what_was_counted_can_be_scraped() -> None:
+async def test_what_was_counted_can_be_scraped(tmp_path: Path) -> None:
     counting = Counting()
     counting.has(A, 100)
     counting.has(B, 7, whole=False)
     await counting.after(0)
     counts = Counts()
-    metrics = VmMetrics(HostId("h1"), counting.telemeter, lambda: {A: 'he"llo'})
+    ledger = Ledger(tmp_path)
+    vm = DesiredVm(
+        id=A,
+        project_id=ProjectId("p"),
+        name='he"llo',
+        epoch=1,
+        generation=1,
+        spec=VmSpec(image_id=ImageId("i"), vcpus=1, memory_mib=64, disk_gib=1),
+        power=Power.RUNNING,
+    )
+    ledger.keep_desired(Desired(revision=1, vms=(vm,), networks=(), images=()))
+    metrics = VmMetrics(HostId("h1"), counting.telemeter, ledger)
     async with serve_metrics(counts.registry, "127.0.0.1", 0, metrics) as port:
         text = await asked(port)
     assert 'houyi_vm_info{accelerator="kvm",host="h1",name="he\\"llo",vm="a"} 1.0 1003000' in text
