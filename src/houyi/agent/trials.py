@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from houyi.agent.ledger import Ledger
 from houyi.agent.reports import Reports
+from houyi.agent.tuning import unturned
 from houyi.base.clock import Clock
 from houyi.base.log import get_log
 from houyi.host.measures import Telemetry, Tracing
@@ -35,6 +36,8 @@ TRACE_SECONDS = 2.0
 """Exits by reason are counted in pieces of this long, since it is not known when a workload ends: the last piece, which it breaks off, is lost."""
 WORDS_MAX = 300
 """Of what a failed workload said."""
+TURN_TRIES = 20
+"""Looks, half a second apart, whether the knobs that are turned live are read back as they are asked."""
 
 
 @dataclass(slots=True)
@@ -117,6 +120,7 @@ class Trials:
         """:raise Failed: the workload cannot be run or failed. :raise HouyiError: it was disturbed."""
         if why := self._disturbed(trial):
             return _void(trial, why)
+        await self._turned(trial)
         before = await self._whole(trial)
         said: Mapping[str, float] = {}
         async with self._traced(trial) as traced:
@@ -152,6 +156,19 @@ class Trials:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def _turned(self, trial: DesiredTrial) -> None:
+        """Until what is asked of the VM's live knobs is what it is read back to run with. :raise Failed: `knob_refused`: that does not come about."""
+        wrong: Mapping[str, str] = {}
+        for _ in range(TURN_TRIES):
+            asked = next((vm.tuning for vm in self._ledger.desired.vms if vm.id == trial.vm_id), {}) if self._ledger.desired is not None else {}
+            seen = self._reports.vms.get(trial.vm_id)
+            wrong = unturned(asked, seen.tuned if seen is not None else {})
+            if not wrong:
+                return
+            await self._clock.sleep(TURN_SECONDS)
+        told = ", ".join(f"{name}={value}" for name, value in wrong.items())
+        raise Failed("knob_refused", f"the VM does not run with {told} though it is asked to: the agent's log on its host says why")
 
     async def _worked(self, trial: DesiredTrial) -> Mapping[str, float]:
         ran = await self._guests.run(trial.vm_id, trial.workload.argv, trial.workload.seconds)

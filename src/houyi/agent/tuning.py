@@ -79,7 +79,7 @@ class Tuning:
         seen = self._reports.vms.get(vm.id)
         if seen is None or seen.state not in (VmState.RUNNING, VmState.PAUSED) or vm.id in self._ledger.moving:
             return
-        wrong = _turned(vm.tuning, seen.tuned)
+        wrong = unturned(vm.tuning, seen.tuned)
         if not wrong or self._refused.get(vm.id) == wrong:
             return
         try:
@@ -95,7 +95,7 @@ class Tuning:
         self._serve(vm.id)
 
 
-def _turned(asked: Settings, running: Settings) -> Mapping[str, str]:
+def unturned(asked: Settings, running: Settings) -> Mapping[str, str]:
     """Live knobs that are not as asked; what is not asked for is as it is without us."""
     return {knob.name: asked.get(knob.name, knob.default) for knob in _LIVE if asked.get(knob.name, knob.default) != running.get(knob.name, knob.default)}
 

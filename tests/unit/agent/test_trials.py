@@ -198,3 +198,28 @@ def test_exits_by_reason_are_traced_meanwhile(tmp_path: Path) -> None:
         assert host.sim.calls.count(("profile", VM.id)) <= 4 + 1 + 30, "never for longer than a minute"
 
     live(tmp_path, story)
+
+
+def test_it_waits_until_live_knobs_are_read_back(tmp_path: Path) -> None:
+    async def story(host: Host) -> None:
+        turned = {"io_poll_ns": "50000"}
+        asked = Desired(revision=1, vms=(replace(VM, tuning=turned),), networks=(), images=(), trials=(LOOK,))
+        host.ledger.keep_desired(asked)
+        host.trials.turn()
+        await asyncio.sleep(3.0)
+        host.reports.put(ObservedVm(id=VM.id, epoch=1, generation=1, state=VmState.RUNNING, tuned=turned))
+        await asyncio.sleep(22.0)
+        assert host.reports.trials[EXPERIMENT].seconds == pytest.approx(20.0, abs=0.1)
+        host.reports.put(ObservedVm(id=VM.id, epoch=1, generation=1, state=VmState.RUNNING))
+        host.ledger.keep_desired(replace_trials(asked, replace(LOOK, number=2)))
+        host.trials.turn()
+        await asyncio.sleep(60.0)
+        error = host.reports.trials[EXPERIMENT].error
+        assert error is not None
+        assert (error.code, "io_poll_ns=50000" in error.detail) == ("knob_refused", True)
+
+    live(tmp_path, story)
+
+
+def replace_trials(desired: Desired, *trials: DesiredTrial) -> Desired:
+    return Desired(revision=desired.revision, vms=desired.vms, networks=(), images=(), trials=trials)
