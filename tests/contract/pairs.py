@@ -26,6 +26,7 @@ from houyi.model.ids import HostId, ImageId, MigrationId
 from houyi.model.image import DesiredImage, DiskFormat
 from houyi.model.migration import Landing, Terms
 from houyi.model.vm import DesiredVm
+from leftovers import ROOM, own, remove_leftovers
 from real import page_writer
 from real.hosts import PrivateHost
 
@@ -143,6 +144,14 @@ def simulated_machines() -> SimulatedMachines:
     return made
 
 
+def own_folder() -> Path:
+    """What a killed run left is removed by the next one."""
+    remove_leftovers("pair-")
+    folder = Path(mkdtemp(prefix="pair-", dir=ROOM))
+    own(folder)
+    return folder
+
+
 @dataclass
 class RealMachines(Machines):
     """Doors and certificates as agents have them, but of this process, so the doors are on loopback; QEMU goes over the wire between the hosts."""
@@ -150,7 +159,7 @@ class RealMachines(Machines):
     wires: tuple[str, str]
     """The addresses of both, the source's first."""
     ids: tuple[HostId, HostId] = (SOURCE, DESTINATION)
-    folder: Path = field(default_factory=lambda: Path(mkdtemp(prefix="pair-")))
+    folder: Path = field(default_factory=own_folder)
 
     async def open(self, one: PrivateHost, other: PrivateHost) -> None:
         authority = Authority.open(self.folder / "ca", SystemClock())

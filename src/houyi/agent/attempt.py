@@ -86,6 +86,8 @@ class Attempt:
         if self.figures is not None:
             self.mode = _mode(move, throttled=self.figures.throttle_percent > 0, postcopy=self.mode is MoveMode.POSTCOPY)
             self.gap_ms = self.figures.downtime_ms + self.gap_ms
+        if self.figures is not None and self._move.vm.power is not Power.RUNNING:  # its user has paused it: it does not stand still because of the move
+            self.figures, self.gap_ms = replace(self.figures, downtime_ms=0.0), 0.0
         self._tell_end(self)
 
     async def _go_when(self, way: Way) -> None:

@@ -59,9 +59,17 @@ def _span(seconds: float) -> str:
     return f"{seconds:.1f}s" if seconds < 100 else show_seconds(seconds)
 
 
-def _result(of: Row | None) -> str:
-    """'12.3s, 61ms still': the whole time, and for how long the guest stood still from its stop until it went on, of a forecast or an outcome."""
-    return f"{_span(dig(of, 'total_seconds', 0.0))}, {dig(of, 'gap_ms', 0.0) or dig(of, 'downtime_ms', 0.0):.0f}ms still" if of else "-"
+def show_result(of: Row | None) -> str:
+    """'12.3s, 61ms still': the whole time, and for how long the guest stood still from its stop until it went on, of a forecast or an outcome.
+
+    One that its user had stopped or paused does not stand still because of the move.
+    """
+    if not of:
+        return "-"
+    span, still = _span(dig(of, "total_seconds", 0.0)), dig(of, "gap_ms", 0.0) or dig(of, "downtime_ms", 0.0)
+    if dig(of, "mode") == "cold":
+        return f"{span}, stopped"
+    return f"{span}, {still:.0f}ms still" if still else f"{span}, paused"
 
 
 def columns(now: float) -> Sequence[Column]:
@@ -73,8 +81,8 @@ def columns(now: float) -> Sequence[Column]:
         Column("STATE", lambda one: str(one["state"]), paint=True),
         Column("DONE", lambda one: f"{dig(one, 'progress', 0.0):.0%}", right=True),
         Column("MODE", lambda one: str(dig(one, "outcome.mode") or dig(one, "forecast.mode") or "-")),
-        Column("TOOK", lambda one: _result(one.get("outcome"))),
-        Column("EXPECTED", lambda one: _result(one.get("forecast"))),
+        Column("TOOK", lambda one: show_result(one.get("outcome"))),
+        Column("EXPECTED", lambda one: show_result(one.get("forecast"))),
         Column("AGE", lambda one: show_age(one["created_at"], now), right=True),
     )
 
@@ -118,9 +126,9 @@ def show(number: Id, /, *, options: Options = OPTIONS) -> None:
         ("asked by", str(dig(one, "reason")) + (", cancellation asked" if one.get("cancelled") else "")),
         ("terms", _terms(dig(one, "terms", {}))),
         ("memory", _memory(figures) if figures else ""),
-        ("expected", _result(one.get("forecast")).removeprefix("-")),
+        ("expected", show_result(one.get("forecast")).removeprefix("-")),
         ("expected because", str(dig(one, "forecast.why"))),
-        ("took", _result(outcome).removeprefix("-")),
+        ("took", show_result(outcome).removeprefix("-")),
         ("guest's gap", f"{dig(outcome, 'gap_ms', 0.0):.0f}ms" if dig(outcome, "gap_ms", 0.0) else ""),
         ("sent", _mib(dig(outcome, "sent_mib", 0.0)) if outcome else ""),
         ("rounds", str(dig(outcome, "rounds"))),
@@ -181,7 +189,7 @@ def plan(name: VmName, /, *, how: How = HOW, options: Options = OPTIONS) -> None
         ("from", str(dig(one, "source_name") or "no host")),
         ("to", str(dig(one, "destination_name") or "no host")),
         ("terms", _terms(dig(one, "terms", {}))),
-        ("expected", _result(forecast).removeprefix("-")),
+        ("expected", show_result(forecast).removeprefix("-")),
         ("converges", ("yes" if forecast["converges"] else "no: it would be given up") if forecast else ""),
         ("mode", str(dig(forecast, "mode"))),
         ("because", str(dig(forecast, "why"))),

@@ -164,7 +164,7 @@ class SlowMover(ToldMover):
 
 
 async def said_and_written(power: Power, *, full: bool = False) -> list[str]:
-    """What happens when a guest arrives, in order."""
+    """What happens when a guest arrives, in order. A paused one does not stand still for it."""
     clock, done, order = QuickClock(), asyncio.Event(), []  # type: tuple[QuickClock, asyncio.Event, list[str]]
 
     class ArrivingDoor(OpenDoor):
@@ -184,12 +184,14 @@ async def said_and_written(power: Power, *, full: bool = False) -> list[str]:
 
     vm = replace(a_vm(an_image()), power=power)
     move = DesiredMove(id=MigrationId("m"), vm=vm, end=End.SOURCE, order=Order.MOVE, kind=MigrationKind.LIVE, peer=HostId("b"), terms=Terms(), landing=LANDING)
-    ports = replace(SimHost(clock).ports(), mover=SlowMover([], Figures(elapsed_seconds=1.0)))  # type: ignore[arg-type]
+    ports = replace(SimHost(clock).ports(), mover=SlowMover([], Figures(elapsed_seconds=1.0, downtime_ms=80.0)))  # type: ignore[arg-type]
     door: Any = ArrivingDoor()
     attempt = Attempt(move, LANDING, ports, door, Lines(door, clock), clock, again=False, given_up=write, ended=lambda _: done.set())
     async with asyncio.timeout(5):
         await attempt.task
         await done.wait()
+    assert attempt.figures is not None
+    assert (attempt.figures.downtime_ms > 0) is (power is Power.RUNNING)
     return order
 
 

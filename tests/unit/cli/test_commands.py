@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from houyi.cli.app import build_app
+from houyi.cli.migration import show_result
 from unit.cli.conftest import Houyi
 from unit.cli.fake_api import (
     ADVICE,
@@ -556,3 +557,16 @@ def test_a_vm_is_made_with_a_profile_and_knobs(houyi: Houyi, api: FakeApi) -> No
 def test_no_advice_says_why(houyi: Houyi, api: FakeApi, answer: dict[str, object], said: str) -> None:
     api.answer("GET", "/v1/vms/hello/advice", (200, answer))
     assert said in houyi("tune", "advise", "hello").err
+
+
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        ({"total_seconds": 3.0, "gap_ms": 61.0, "downtime_ms": 50.0, "mode": "plain"}, "3.0s, 61ms still"),
+        ({"total_seconds": 3.0, "gap_ms": 0.0, "downtime_ms": 0.0, "mode": "plain"}, "3.0s, paused"),
+        ({"total_seconds": 3.0, "gap_ms": 0.0, "downtime_ms": 0.0, "mode": "cold"}, "3.0s, stopped"),
+        (None, "-"),
+    ],
+)
+def test_who_did_not_run_did_not_stand_still(result: dict[str, object] | None, shown: str) -> None:
+    assert show_result(result) == shown
