@@ -158,7 +158,7 @@ class Trials:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _turned(self, trial: DesiredTrial) -> None:
-        """Until what is asked of the VM's live knobs is what it is read back to run with. :raise Failed: `knob_refused`: that does not come about."""
+        """Until what is asked of the VM's live knobs is what it is read back to run with. :raise Failed: `knob_not_turned`: that does not come about."""
         wrong: Mapping[str, str] = {}
         for _ in range(TURN_TRIES):
             asked = next((vm.tuning for vm in self._ledger.desired.vms if vm.id == trial.vm_id), {}) if self._ledger.desired is not None else {}
@@ -168,7 +168,7 @@ class Trials:
                 return
             await self._clock.sleep(TURN_SECONDS)
         told = ", ".join(f"{name}={value}" for name, value in wrong.items())
-        raise Failed("knob_refused", f"the VM does not run with {told} though it is asked to: the agent's log on its host says why")
+        raise Failed("knob_not_turned", f"the VM does not run with {told} though it is asked to: the agent's log on its host says why")
 
     async def _worked(self, trial: DesiredTrial) -> Mapping[str, float]:
         ran = await self._guests.run(trial.vm_id, trial.workload.argv, trial.workload.seconds)

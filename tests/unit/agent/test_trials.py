@@ -216,7 +216,7 @@ def test_it_waits_until_live_knobs_are_read_back(tmp_path: Path) -> None:
         await asyncio.sleep(60.0)
         error = host.reports.trials[EXPERIMENT].error
         assert error is not None
-        assert (error.code, "io_poll_ns=50000" in error.detail) == ("knob_refused", True)
+        assert (error.code, "io_poll_ns=50000" in error.detail) == ("knob_not_turned", True)
 
     live(tmp_path, story)
 
