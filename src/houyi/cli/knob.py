@@ -127,10 +127,17 @@ def vm(name: Annotated[str, Parameter(help="Name or id of the VM.")], /, *, opti
         note(f"it also runs with {show_pairs(others)}, which nobody asked for: its CPU model has it, or an earlier change waits for its next start")
 
 
-def advise(name: Annotated[str, Parameter(help="Name or id of the VM.")], /, *, options: Options = OPTIONS) -> None:
+def advise(
+    name: Annotated[str, Parameter(help="Name or id of the VM.")],
+    /,
+    *,
+    seconds: Annotated[float | None, Parameter(help="Trace its exits by reason for so long, at most 60; without it: by what has been counted.")] = None,
+    options: Options = OPTIONS,
+) -> None:
     """Show what could be tuned for what a VM does, the most useful first. Whether it helps, `houyi tune try` measures."""
     with connect(options) as api:
-        answer = api.request("GET", path("vms", name, "advice"))
+        where = path("vms", name, "advice")
+        answer = api.request("GET", where) if seconds is None else api.request("POST", where, body={"seconds": seconds})
     if options.output is not Format.TABLE:
         show_object(answer, [], options.output)
         return

@@ -77,6 +77,11 @@ class VmTuningCalls:
         return Call("GET", path("vms", vm, "advice"), VmAdvice.model_validate)
 
     @method
+    def traced_advice(self, vm: str, seconds: float = 10.0) -> Call[VmAdvice]:
+        """The same for what its exits are about by reason, traced for so long. :raise Conflict: `no_vm_exits`."""
+        return Call("POST", path("vms", vm, "advice"), VmAdvice.model_validate, VmExitsAsk(seconds=seconds))
+
+    @method
     def tuning(self, vm: str) -> Call[VmTuning]:
         """What it is asked to run with on its host, where each setting comes from, and what it runs with. `VmUpdate.profile` and `knobs` change it."""
         return Call("GET", path("vms", vm, "tuning"), VmTuning.model_validate)

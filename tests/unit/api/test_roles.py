@@ -63,6 +63,7 @@ TABLE = (
     row("GET", "/v1/profiles/{profile}", 200, 200, 200),
     row("GET", "/v1/vms/{vm}/tuning", 200, 404, 200),
     row("GET", "/v1/vms/{vm}/advice", 200, 404, 200),
+    row("POST", "/v1/vms/{vm}/advice", 200, 404, 200, {"seconds": 1.0}),
     row("GET", "/v1/images", 200, 200, 200),
     row("POST", "/v1/images", 202, 202, 202, NAMED),
     row("GET", "/v1/images/{image}", 200, 404, 200),

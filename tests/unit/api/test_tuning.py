@@ -98,3 +98,14 @@ async def test_without_counters_there_is_no_advice(small_world: World) -> None:
     vm = await small_world.new_vm(state=VmState.RUNNING)
     async with small_world.client("member") as client:
         assert (await client.get(f"/v1/vms/{vm.id}/advice")).json() == {"exits_s": 0.0, "symptoms": {}, "seconds": 0.0, "advice": []}
+
+
+async def test_advice_by_what_is_traced_while_one_waits(small_world: World) -> None:
+    small_world.far.reset()
+    vm = await small_world.new_vm(state=VmState.RUNNING)
+    async with small_world.client("member") as client:
+        answer = await client.post(f"/v1/vms/{vm.id}/advice", json={"seconds": 2.5})
+        assert answer.status_code == 200, answer.text
+        assert small_world.far.profiled == [(small_world.host_id, vm.id, 2.5)]
+        assert (answer.json()["exits_s"], answer.json()["symptoms"]) == (5.5, {"timer": 4.0, "msr": 1.0, "halt": 0.5})
+        assert answer.json()["advice"] == [], "so few are worth none"

@@ -160,6 +160,7 @@ CASES = [
     ("tune list --subject net --scope vm", "GET /v1/knobs", None, [KNOB]),
     ("tune show net_poll_us", "GET /v1/knobs/net_poll_us", None, KNOB),
     ("tune profiles", "GET /v1/profiles", None, [PROFILE]),
+    ("tune advise hello --seconds 5", "POST /v1/vms/hello/advice", {"seconds": 5.0}, ADVICE),
     ("tune advise hello", "GET /v1/vms/hello/advice", None, ADVICE),
     ("tune vm hello", "GET /v1/vms/hello/tuning", None, TUNING),
     ("vm set hello --profile latency", "PATCH /v1/vms/hello", {"profile": "latency"}, VM),

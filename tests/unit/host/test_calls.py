@@ -318,3 +318,13 @@ def test_a_display_listens_where_it_was_promised(display: str, comes: bool) -> N
     plain = changed(DOMAIN[DOMAIN.index("<graphics") : DOMAIN.index("</graphics>") + 11], "") if "<graphics" in DOMAIN else DOMAIN
     promised = plain.replace("</devices>", '<graphics type="vnc"><listen type="socket" socket="/run/x.vnc"/></graphics></devices>')
     assert (objection(plain.replace("</devices>", f"{display}</devices>"), promised) == "") is comes
+
+
+def test_options_of_qemu_come_only_as_they_were_promised() -> None:
+    def line(option: str, blank: str = "") -> str:
+        return f'<q:commandline xmlns:q="http://libvirt.org/schemas/domain/qemu/1.0">{blank}<q:arg value="-global"/>{blank}<q:arg value="{option}"/>{blank}</q:commandline>'
+
+    promised = changed("<devices>", line("x86_64-cpu.kvm-pv-ipi=on") + "<devices>")
+    assert objection(changed("<devices>", line("x86_64-cpu.kvm-pv-ipi=on", blank="\n    ") + "<devices>"), promised) == "", "however it is indented"
+    assert "commandline" in objection(changed("<devices>", line("x86_64-cpu.kvm-pv-ipi=off") + "<devices>"), promised)
+    assert "commandline" in objection(changed("<devices>", line("-") + line("x86_64-cpu.kvm-pv-ipi=on") + "<devices>"), promised)

@@ -75,3 +75,15 @@ def test_what_does_not_fit_is_refused(there: str) -> None:
     with pytest.raises(Failed) as refused:
         landed_xml(domain("/here", epoch=1, live=True), there, started_at=0.0, arriving=True)
     assert refused.value.code == "landing_differs"
+
+
+def test_where_it_runs_is_the_destination_s() -> None:
+    pinned = '<vcpu cpuset="8-11">2</vcpu><cputune><vcpupin vcpu="0" cpuset="8"/></cputune><numatune><memory mode="strict" nodeset="1"/></numatune><os>'
+    running = ET.fromstring(domain("/here", epoch=1, live=True).replace("<os>", pinned))
+    free = landed(running, ET.fromstring(domain("/there", epoch=2).replace("<os>", "<vcpu>2</vcpu><os>")), started_at=0.0, arriving=True)
+    assert [free.find("vcpu").attrib, free.find("cputune"), free.find("numatune")] == [{}, None, None]  # type: ignore[union-attr]
+    there = pinned.replace("8-11", "0-1").replace('"8"', '"0"').replace('nodeset="1"', 'nodeset="0"')
+    kept = landed(running, ET.fromstring(domain("/there", epoch=2).replace("<os>", there)), started_at=0.0, arriving=True)
+    assert kept.find("vcpu").get("cpuset") == "0-1"  # type: ignore[union-attr]
+    assert [one.get("cpuset") for one in kept.findall("cputune/vcpupin")] == ["0"]
+    assert [one.get("nodeset") for one in kept.findall("numatune/memory")] == ["0"]

@@ -94,3 +94,13 @@ def test_a_vm_whose_host_is_not_heard_of_stays_unknown() -> None:
 
 def test_a_vm_in_between_waits() -> None:
     assert codes(vm(VmState.STARTING), host("a"), host("b")) == ["vm_busy"]
+
+
+def test_settings_that_the_destination_cannot_give_keep_a_running_guest_away() -> None:
+    tuned = vm()
+    assert tuned.observed is not None
+    tuned = replace(tuned, observed=replace(tuned.observed, tuned={"hugepages": "2M", "hpet": "on"}))
+    assert codes(tuned, host("a"), host("b")) == ["tuning_incompatible"]
+    there = host("b")
+    assert there.facts is not None
+    assert codes(tuned, host("a"), replace(there, facts=replace(there.facts, hugepages={"2048": 64}))) == []

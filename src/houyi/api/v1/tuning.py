@@ -1,19 +1,29 @@
 """/v1/knobs and /v1/profiles: what there is, the same on every platform of this version; and what a VM is asked to run with."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Body
 from starlette.responses import Response
 
 from houyi.api.answers import shown
-from houyi.api.caller import Asking, AtDesk, Reference
+from houyi.api.caller import Asking, AtDesk, Caller, Reference
+from houyi.api.desk import Desk
+from houyi.api.once import DoneOnce
+from houyi.control.commands.exits import profile_exits
+from houyi.control.control import Context
+from houyi.model.exits import ExitProfile
+from houyi.model.telemetry import VmRates
 from houyi.model.tuning import Setting, Takes, TuningAsk
 from houyi.model.vm import Vm
-from houyi.planning.tuning.advise import Place, advise, picture_of
+from houyi.planning.exits import symptoms
+from houyi.planning.tuning.advise import Picture, Place, advise, picture_of, traced_picture
 from houyi.planning.tuning.knobs import BY_NAME, KNOBS, knob_named
 from houyi.planning.tuning.profiles import PROFILES, profile_named
 from houyi.planning.tuning.resolve import differs, vm_settings
 from houyi.store.views.host import get_host
 from houyi.store.views.telemetry import history
 from houyi.store.views.vm import get_vm
+from houyi.wire.v1.exits import VmExitsAsk
 from houyi.wire.v1.tuning import Knob, KnobPage, Profile, ProfilePage, VmAdvice, VmSetting, VmTuning, show_advice, show_knob, show_profile
 
 of_knobs = APIRouter(prefix="/v1/knobs", tags=["knobs"])
@@ -80,28 +90,54 @@ def _show(setting: Setting, vm: Vm, running: dict[str, str]) -> VmSetting:
 
 
 @of_vms.get("/{vm}/advice", response_model=VmAdvice)
-async def advice(desk: AtDesk, asking: Asking, vm: Reference) -> Response:
+async def advised(desk: AtDesk, asking: Asking, vm: Reference) -> Response:
     """Show what could be tuned for what a VM did in its newest period, the most useful first. What concerns its host is for administrators."""
-    scope, store = asking.scope_of(vm), desk.control.store
-    found = await store.read(lambda c: get_vm(c, vm, scope))
-    host_id = found.host_id
-    host = None if host_id is None else await store.read(lambda c: get_host(c, host_id))
-    periods = await store.read(lambda c: history(c, found.desired.id, 0.0))
-    if not periods:
-        return shown(VmAdvice(exits_s=0.0, symptoms={}, seconds=0.0, advice=[]))
-    rates = periods[-1].rates
-    picture = picture_of(rates)
-    place = Place(
-        running={} if found.observed is None else found.observed.tuned,
-        asked=found.desired.spec.knobs,
+    scope = asking.scope_of(vm)
+    found = await desk.control.store.read(lambda c: get_vm(c, vm, scope))
+    rates = await _newest(desk, found)
+    picture = None if rates is None else picture_of(rates)
+    return shown(_advised(picture, 0.0 if rates is None else rates.seconds, await _place(desk, asking, found)))
+
+
+@of_vms.post("/{vm}/advice", response_model=VmAdvice)
+async def trace(desk: AtDesk, asking: Asking, done: DoneOnce, vm: Reference, body: Annotated[VmExitsAsk | None, Body()] = None) -> Response:
+    """Trace what makes a VM exit, by reason, and show what could be tuned for that; the answer comes after as long as is asked for."""
+    scope = asking.scope_of(vm)
+    found = await desk.control.store.read(lambda c: get_vm(c, vm, scope))
+    rates, place = await _newest(desk, found), await _place(desk, asking, found)
+    seconds = (body or VmExitsAsk()).seconds
+
+    async def act(ctx: Context) -> ExitProfile:
+        return await profile_exits(desk.control, ctx, found, seconds, desk.tunnels.profile)
+
+    def show(one: ExitProfile) -> VmAdvice:
+        return _advised(traced_picture(symptoms(one), one.count / one.seconds, rates), one.seconds, place)
+
+    return await done.answer(act, show, status=200, location="")
+
+
+async def _newest(desk: Desk, vm: Vm) -> VmRates | None:
+    periods = await desk.control.store.read(lambda c: history(c, vm.desired.id, 0.0))
+    return periods[-1].rates if periods else None
+
+
+async def _place(desk: Desk, asking: Caller, vm: Vm) -> Place:
+    host_id = vm.host_id
+    host = None if host_id is None else await desk.control.store.read(lambda c: get_host(c, host_id))
+    return Place(
+        running={} if vm.observed is None else vm.observed.tuned,
+        asked=vm.desired.spec.knobs,
         facts=None if host is None else host.facts,
         host=host.tuned.values if asking.is_admin and host is not None and host.tuned is not None else {},
     )
-    return shown(
-        VmAdvice(
-            exits_s=picture.exits_s,
-            symptoms={symptom.value: count for symptom, count in picture.exits.items()},
-            seconds=rates.seconds,
-            advice=[show_advice(one) for one in advise(picture, place)],
-        )
+
+
+def _advised(picture: Picture | None, seconds: float, place: Place) -> VmAdvice:
+    if picture is None:
+        return VmAdvice(exits_s=0.0, symptoms={}, seconds=0.0, advice=[])
+    return VmAdvice(
+        exits_s=picture.exits_s,
+        symptoms={symptom.value: count for symptom, count in picture.exits.items()},
+        seconds=seconds,
+        advice=[show_advice(one) for one in advise(picture, place)],
     )

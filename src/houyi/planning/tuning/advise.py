@@ -123,6 +123,22 @@ def picture_of(rates: VmRates) -> Picture:
     return Picture(exits=exits, exits_s=rates.exits_s, waits={_S.STEAL: rates.delay}, busy=busy)
 
 
+def traced_picture(by_class: Mapping[Symptom, float], exits_s: float, rates: VmRates | None) -> Picture:
+    """From exits traced by reason (`planning.exits.symptoms`). :param exits_s: all of them. :param rates: of about the same time; None: nothing was counted.
+
+    To the processor an access to a device's memory is a fault like any other, a virtio kick among them: what KVM's counters know of real page faults
+    and of accesses that went to QEMU tells them apart, and what is left was answered in the kernel, which is a kick.
+    """
+    exits = dict(by_class)
+    coarse = Picture(exits={}, exits_s=0.0, waits={}, busy=None) if rates is None else picture_of(rates)
+    if rates is not None:
+        faults = min(exits.get(_S.PAGE_FAULT, 0.0), rates.exits.get("pf_taken", 0.0))
+        accesses = exits.get(_S.MMIO, 0.0) + exits.get(_S.PAGE_FAULT, 0.0) - faults
+        emulated = min(accesses, rates.exits.get("mmio_exits", 0.0))
+        exits |= {_S.PAGE_FAULT: faults, _S.MMIO: emulated, _S.KICK: exits.get(_S.KICK, 0.0) + accesses - emulated}
+    return Picture(exits={symptom: count for symptom, count in exits.items() if count > 0}, exits_s=exits_s, waits=coarse.waits, busy=coarse.busy)
+
+
 def advise(picture: Picture, place: Place) -> tuple[Advice, ...]:
     """The most useful first. Nothing that is on already, that cannot be had there, or that an own knob of the VM excludes."""
     found = [advice for remedy in REMEDIES if (advice := _advice(remedy, picture, place)) is not None]

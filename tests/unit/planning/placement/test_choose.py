@@ -38,6 +38,7 @@ def test_what_may_be_claimed_on_a_host() -> None:
         ("storage", a_host(storages={"slow": "id"}), Request(asked=SMALL, storage="fast")),
         ("cpu", a_host(cpu_models=("Westmere",)), Request(asked=SMALL, cpu_model="Skylake-Server")),
         ("cpu", a_host(cpu_features=("aes",)), Request(asked=SMALL, cpu_features=("aes", "avx2"))),
+        ("knobs", a_host(accelerator=Accelerator.QEMU), Request(asked=SMALL, knobs={"hpet": "on", "pv_ipi": "on"})),
         ("pool", a_host(), Request(asked=SMALL, pool_id=PoolId("new"))),
         ("pool", a_host(pool_id="old", pool_name="old"), Request(asked=SMALL, pool_id=PoolId("new"))),
         ("numa", a_host(numa=2, claimed={"memory_mib": 1000, "memory_mib@0": 1000}), Request(asked={**SMALL, "memory_mib": 2000})),

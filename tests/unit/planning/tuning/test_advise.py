@@ -7,7 +7,7 @@ import pytest
 from houyi.model.ids import VmId
 from houyi.model.telemetry import VcpuRates, VmRates
 from houyi.model.tuning import Scope, Symptom
-from houyi.planning.tuning.advise import REMEDIES, Picture, Place, advise, picture_of
+from houyi.planning.tuning.advise import REMEDIES, Picture, Place, advise, picture_of, traced_picture
 from houyi.planning.tuning.knobs import BY_NAME, allows
 from tuned import KVM_FACTS, TCG_FACTS
 
@@ -106,6 +106,15 @@ def test_a_picture_from_counters() -> None:
     assert found.exits == {S.HALT: 600.0, S.INTERRUPT: 150.0}
     assert (found.exits_s, found.busy, found.waits) == (1000.0, 0.3, {S.STEAL: 0.05})
     assert picture_of(replace(rates, vcpus=(), exits={})).busy is None
+
+
+def test_kicks_are_told_from_page_faults_by_what_was_counted() -> None:
+    rates = VmRates(vm_id=VmId("v"), began_at=0.0, ended_at=10.0, kvm=True, exits={"exits": 900.0, "pf_taken": 50.0, "mmio_exits": 20.0})
+    found = traced_picture({S.PAGE_FAULT: 500.0, S.MMIO: 100.0, S.HALT: 300.0}, 900.0, rates)
+    assert found.exits == {S.PAGE_FAULT: 50.0, S.MMIO: 20.0, S.KICK: 530.0, S.HALT: 300.0}
+    assert names(found)[0] == "net_poll_us"
+    unknown = traced_picture({S.PAGE_FAULT: 500.0}, 500.0, None)
+    assert (unknown.exits, unknown.busy, unknown.waits) == ({S.PAGE_FAULT: 500.0}, None, {})
 
 
 def test_remedies_are_settings_of_ours_and_against_what_their_knobs_change() -> None:
