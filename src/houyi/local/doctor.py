@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from houyi.base.config import Settings
+from houyi.host.build import suites
 from houyi.host.probe.kvm import probe_kvm
 from houyi.host.probe.machine import MachineFiles, disk_gib
 from houyi.host.shell import run
@@ -23,6 +24,7 @@ from houyi.local import systemd
 from houyi.local.kvm_device import closed_to_qemu
 from houyi.local.lab.cables import ruleset
 from houyi.local.lab.layout import HOSTS_MAX, SERVER
+from houyi.local.lab.up import KVM_MIB
 from houyi.local.programs import LIBVIRT_SOCKET, answers_unix
 from houyi.model.errors import HouyiError
 from houyi.model.host import Accelerator
@@ -36,6 +38,7 @@ DISK_FREE_GIB = 10
 LAB_HOST_MIB = 200
 """What libvirt's daemons and the agent of one host of a lab take, measured with room to spare."""
 COMMAND_SECONDS = 10.0
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CAP_SYS_RESOURCE = 1 << 24
 """capabilities(7): may raise a limit that is hard."""
 
@@ -149,8 +152,7 @@ async def check_tools(_machine: Machine) -> Result:
         "setpriv": "util-linux",
         "virtlogd": "libvirt-daemon-system",
     }
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    missing = {tool: package for tool, package in wanted.items() if shutil.which(tool, path=path) is None}
+    missing = {tool: package for tool, package in wanted.items() if shutil.which(tool, path=_PATH) is None}
     if not missing:
         return Result(check="tools", finding=Finding.OK, found=", ".join(wanted))
     packages = " ".join(sorted(set(missing.values())))
@@ -220,6 +222,26 @@ async def check_lab(machine: Machine) -> Result:
     return Result(check="lab", finding=Finding.OK, found=found)
 
 
+async def check_lab_machine(machine: Machine) -> Result:
+    """What `houyi lab up --kvm` builds its machine with, and runs it on."""
+    limits = "no `houyi lab up --kvm`"
+    wanted = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "qemu-img": "qemu-utils", "ssh": "openssh-client", "ssh-keygen": "openssh-client"}
+    missing = {tool: package for tool, package in wanted.items() if shutil.which(tool, path=_PATH) is None}
+    if missing:
+        advice = f"install {' '.join(sorted(set(missing.values())))}"
+        return Result(check="lab machine", finding=Finding.WARN, found=f"missing: {', '.join(missing)}", limits=limits, advice=advice)
+    if not Path("/dev/net/tun").exists():
+        return Result(check="lab machine", finding=Finding.WARN, found="no /dev/net/tun", limits=limits, advice="load the kernel module tun")
+    try:
+        await suites.sources(suites.own())
+    except HouyiError as error:
+        return Result(check="lab machine", finding=Finding.WARN, found=error.detail, limits=limits, advice="run this on Debian, with apt sources of its suite")
+    if machine.files.memory_free_mib() < KVM_MIB + MEMORY_FREE_MIB:
+        found = f"{machine.files.memory_free_mib()} MiB available, {KVM_MIB} MiB for the machine"
+        return Result(check="lab machine", finding=Finding.WARN, found=found, limits="a machine of its usual size", advice="stop something, or use --memory 2G")
+    return Result(check="lab machine", finding=Finding.OK, found="its system can be built and run")
+
+
 async def check_hugepages(machine: Machine) -> Result:
     reserved = {size: count for size, count in machine.files.hugepages().items() if count}
     if reserved:
@@ -283,6 +305,7 @@ CHECKS: tuple[Check, ...] = (
     check_hugepages,
     check_cgroups,
     check_lab,
+    check_lab_machine,
     check_init,
     check_clock,
 )

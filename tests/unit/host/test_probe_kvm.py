@@ -34,6 +34,7 @@ WHOLE = {"present": True, "stage": "done", "exit_ns": EXITS}
         (WHOLE | {"loop_ns": 0.31}, "native", "kvm"),
         (WHOLE | {"loop_ns": 1.5}, "native", "kvm"),
         (WHOLE | {"loop_ns": 5.2}, "slow", "kvm"),
+        (WHOLE | {"loop_ns": 36.1}, "slow", "kvm"),
         (WHOLE | {"loop_ns": 700.0}, "emulated", "qemu"),
         (WHOLE | {"loop_ns": 2335.6}, "emulated", "qemu"),
     ],

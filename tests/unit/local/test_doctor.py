@@ -95,3 +95,12 @@ async def test_this_machine_is_examined_whole(tmp_path: Path) -> None:
         assert result.found
         assert (result.finding is Finding.OK) == (not result.limits), result
         assert bool(result.limits) == bool(result.advice), result
+
+
+async def test_a_machine_of_a_lab_needs_programs_and_memory(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poor = await doctor.check_lab_machine(machine)
+    assert poor.finding is Finding.WARN
+    monkeypatch.setattr(doctor, "_PATH", str(tmp_path))
+    bare = await doctor.check_lab_machine(machine)
+    assert (bare.finding, bare.found) == (Finding.WARN, "missing: mmdebstrap, mke2fs, qemu-img, ssh, ssh-keygen")
+    assert bare.advice == "install e2fsprogs mmdebstrap openssh-client qemu-utils"

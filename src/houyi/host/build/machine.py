@@ -28,7 +28,12 @@ _MODULES_WANTED = ("crc32c_generic", "crc32c_intel")
 _LABEL = "machine-root"
 _SECONDS = 1800.0
 _FILES = {"init": 0o755, "up": 0o755, "agent": 0o755}
-_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+_LEFT_OUT = (
+    *("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"),
+    *(f"/*lib/modules/*/kernel/{room}/*" for room in ("sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/staging", "drivers/iio")),
+    *("/usr/bin/qemu-system-i386", "/usr/bin/qemu-system-x86_64-microvm"),
+)
+"""Drivers of what it has not; and QEMUs that libvirt would have to be told all about as well."""
 _SSHD = """\
 ListenAddress 169.254.93.2
 PermitRootLogin prohibit-password
@@ -78,10 +83,10 @@ async def _bootstrap(suite: str, root: Path, work: Path) -> None:
     preferences = work / "preferences"
     preferences.write_text(f"Package: src:qemu src:libvirt src:seabios src:ipxe src:edk2\nPin: release n={suites.backports(suite)}\nPin-Priority: 990\n")
     argv = ["nice", "mmdebstrap", "--variant=minbase", "--mode=root", "--format=directory", f"--include={','.join(PACKAGES)}"]
-    argv += [f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT]
+    argv += ["--dpkgopt=force-unsafe-io", *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT)]
     argv += [f"--setup-hook=copy-in {preferences} /etc/apt/preferences.d", suite, str(root), "-"]
     sources = await suites.sources(suite, newer=True)
-    await shell.run(argv, timeout=_SECONDS, input=sources.encode(), env={"TMPDIR": str(work), "DEBIAN_FRONTEND": "noninteractive"})
+    await shell.run(argv, timeout=_SECONDS, input=sources.encode(), env={"TMPDIR": str(work), "DEBIAN_FRONTEND": "noninteractive", "INITRD": "No"})
 
 
 async def _keys(root: Path, made: Path) -> None:

@@ -35,6 +35,9 @@ BOOT_SECONDS = 420.0
 """40 to 60 s on two idle CPUs; emulation on busy ones takes several times as long."""
 RESTORE_SECONDS = 60.0
 """1 to 3 s on idle CPUs; one that hangs does so for good."""
+TELL_SECONDS = 240.0
+"""Some seconds on idle CPUs: libvirtd starts again in it."""
+QUIT_SECONDS = 30.0
 LOOK_SECONDS = 0.5
 PROBE_SECONDS = "60"
 """For the trial of KVM in it, which is Python under emulation."""
@@ -55,15 +58,24 @@ class Machine:
         """Until QEMU ends. :raise HouyiError: it did not come up."""
         await self._lay_cables()
         await asyncio.to_thread(self._furnish)
-        qemu = await self._up()
-        try:
-            await self._plug_software()
-            await self._ssh("/usr/lib/houyi/up", stdin=self._told(join_token, boot_id).text(), seconds=BOOT_SECONDS)
-            log.info("machine_up", host=self._record.name)
-            await qemu.wait()
-        except HouyiError:
-            await self._quit()
-            raise
+        qemu = await self._serving(join_token, boot_id)
+        log.info("machine_up", host=self._record.name)
+        await qemu.wait()
+
+    async def _serving(self, join_token: str, boot_id: str) -> Started:
+        """A QEMU whose machine knows who it is. One that hangs on the way there is switched off and on again, once."""
+        for last in (False, True):
+            qemu = await self._up()
+            try:
+                await self._plug_software()
+                await self._ssh("/usr/lib/houyi/up", stdin=self._told(join_token, boot_id).text(), seconds=TELL_SECONDS)
+                break
+            except HouyiError as error:
+                await self._quit(qemu)
+                if last:
+                    raise
+                log.warning("machine_hangs", host=self._record.name, detail=error.detail)
+        return qemu
 
     async def _lay_cables(self) -> None:
         await cables.add_taps(self._pid, CABLE, LEASH, LEASH_HERE)
@@ -124,19 +136,25 @@ class Machine:
         if await until(answers, seconds, LOOK_SECONDS) and not ended:
             return qemu
         if not ended:
-            await self._quit()
+            await self._quit(qemu)
         log_end = _last_line(self._folder.path / "machine.log")
         why = f"QEMU ended: {log_end}" if ended else f"the system in it did not answer within {seconds:g} s"
         raise Failed(
             "machine_silent", f"machine {self._record.name} did not come up: {why}; its console's log is {self._folder.path}/var/log/machine-console.log"
         )
 
-    async def _quit(self) -> None:
+    async def _quit(self, qemu: Started) -> None:
+        """Returns when it has ended: disk and cards are free again. :raise Failed: `machine_stuck`."""
         try:
             async with Monitor(self._monitor) as monitor:
                 await monitor.ask("quit")
         except HouyiError as error:
             log.info("machine_gone", host=self._record.name, detail=error.detail)
+        try:
+            async with asyncio.timeout(QUIT_SECONDS):
+                await qemu.wait()
+        except TimeoutError as error:
+            raise Failed("machine_stuck", f"the QEMU of machine {self._record.name} does not end: `houyi lab kill {self._record.name}`") from error
 
     async def _keep_snapshot(self, snapshot: Path) -> None:
         """For new machines to come. One that cannot be taken is no harm."""
