@@ -217,16 +217,19 @@ def _roll_back(experiment: Experiment, vm: Vm | None, at: float) -> Decision:
     if serials_of(vm.desired) != course.serials:
         course = replace(course, serials=serials_of(vm.desired), phase=Phase.STEADY)
     tuning = tuning_of(vm.desired)
-    if tuning not in (spec.before, spec.change):
-        return _end(course, "its settings are left as somebody has changed them meanwhile")
+    theirs = tuning not in (spec.before, spec.change)
     if vm.migration_id is not None:
         return Decision(course=course)
     if at - course.stirred_at > PATIENCE_SECONDS:
         power = Power.RUNNING if course.phase is Phase.STOPPING else None
-        wish = Wish(tuning=spec.before, power=power) if tuning != spec.before or power else None
-        return replace(_end(course, "its old settings are asked for; its host has not confirmed them"), wish=wish)
+        back = None if theirs or tuning == spec.before else spec.before
+        wish = Wish(tuning=back, power=power) if back is not None or power is not None else None
+        return replace(_end(course, "what it shall have is asked for; its host has not confirmed it"), wish=wish)
     if course.phase is Phase.STOPPING or (spec.restart and course.arm is Arm.AFTER and vm.desired.power is Power.RUNNING):
-        return _toward(spec, course, vm, Arm.BEFORE)
+        decision = _toward(spec, course, vm, Arm.BEFORE)
+        return replace(decision, wish=replace(decision.wish, tuning=None)) if theirs and decision.wish is not None else decision
+    if theirs:
+        return _end(course, "its settings are left as somebody has changed them meanwhile")
     if tuning != spec.before:
         return Decision(course=replace(course, arm=Arm.BEFORE), wish=Wish(tuning=spec.before))
     observed = vm.observed
