@@ -59,6 +59,15 @@ def test_they_are_placed_apart_and_a_third_has_no_room(made: Lab) -> None:
     assert {host["host_name"] for host in plan["hosts"] if host["removed_by"] == "group"} == taken
 
 
+def test_the_ways_between_hosts_are_measured_before_anything_moves(made: Lab) -> None:
+    plans = [("own", host) for host in made.states() if host != home(made, "own")]
+    for name, host in plans:
+        forecast = made.until(
+            lambda name=name, host=host: made.ask("migration", "plan", name, "--to", host)["forecast"], lambda told: "line is assumed" not in told["why"], 150
+        )
+        assert forecast["inputs"]["line_all_mib_s"] >= forecast["inputs"]["line_one_mib_s"] > 0
+
+
 @pytest.mark.parametrize("name", STORAGE)
 def test_it_moves_while_it_writes(made: Lab, name: str) -> None:
     """With its disk, or without when it is shared; not to where its group forbids it; and its plan was kept."""

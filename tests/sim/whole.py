@@ -134,7 +134,7 @@ class Platform:
         return text
 
     def new_agent(self, name: str) -> Agent:
-        settings = AgentSettings(server_port=self._port, pass_seconds=0.5, heartbeat_seconds=0.5, metrics_port=0)
+        settings = AgentSettings(server_port=self._port, pass_seconds=0.5, heartbeat_seconds=0.5, metrics_port=0, door_port=0, door_address="127.0.0.1")
         agent = self.agents[name] = Agent(Settings(state_dir=self._folder / name, agent=settings), name)
         return agent
 

@@ -11,6 +11,7 @@ from houyi.agent.dial import Dial, dial_server
 from houyi.agent.door import Door
 from houyi.agent.identity import Identity, join
 from houyi.agent.ledger import Ledger
+from houyi.agent.line_asks import LineAsks
 from houyi.agent.lines import Lines
 from houyi.agent.link import RECONNECT_SECONDS, Link
 from houyi.agent.loop import Loop
@@ -74,6 +75,7 @@ async def run_agent(
     steps = Steps(ports, link.read_image, lambda: ledger.desired, clock)
     loop = Loop(ports, ledger, reports, clock, facts.boot_id, steps, counts, settings.agent.pass_seconds, rules.plan)
     door = door or NetDoor(identity, settings.agent, ports.passages, settings.run_dir / "moves")
+    lines = Lines(door, clock)
     loop.serve_moves(
         Moves(
             MoveParts(
@@ -82,7 +84,7 @@ async def run_agent(
                 reports=reports,
                 steps=steps,
                 door=door,
-                lines=Lines(door, clock),
+                lines=lines,
                 clock=clock,
                 tls_name=move_name(identity.host_id()),
                 quiet=loop.quiet,
@@ -99,6 +101,7 @@ async def run_agent(
     ):
         tasks.create_task(loop.run(), name="loop")
         tasks.create_task(link.run(loop, facts), name="link")
+        tasks.create_task(LineAsks(door, lines, ledger, reports, clock).run(), name="lines")
         tasks.create_task(credentials.run(), name="move-credentials")
         for name, part in _beside(telemeter, ports, ledger, reports, clock, loop).items():
             tasks.create_task(part, name=name)

@@ -14,7 +14,8 @@ from houyi.base.clock import Clock
 from houyi.base.log import get_log
 from houyi.model.errors import HouyiError
 from houyi.model.ids import HostId, MigrationId
-from houyi.model.migration import Landing, LineRates
+from houyi.model.line import LineRates
+from houyi.model.migration import Landing
 from houyi.planning.migration.forecast import CHANNELS
 from houyi.wire.door import Block, Complete, Entered, Have
 

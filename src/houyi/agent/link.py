@@ -245,6 +245,7 @@ class Link:
                 pool=self._reports.take_pool(everything=everything),
                 trials=tuple(self._reports.trials.values()),
                 tuned=self._reports.tuned.take(everything=everything),
+                lines=tuple(self._reports.lines.answers.values()),
             )
             try:
                 await self._send(connection, report)

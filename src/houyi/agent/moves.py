@@ -263,9 +263,9 @@ class ServedMove:
         landing = Landing(address="", port=0, tls_name=parts.tls_name, domain_xml=xml, copies_disk=move.vm.spec.storage == LOCAL)
         libvirt = partial(parts.ports.passages.open, move.vm.id, landing, move.terms)
         files = partial(take_files, carrier=parts.ports.carrier, vm=move.vm)
-        admission = Admission(move=move.id, peer=move.peer, libvirt=libvirt, files=_refused, go=self._go, broke=self._broke)
+        admission = Admission(move=move.id, peer=move.peer, libvirt=libvirt, files=refused, go=self._go, broke=self._broke)
         if not live:
-            admission = replace(admission, libvirt=_refused, files=files, go=_refused)
+            admission = replace(admission, libvirt=refused, files=files, go=refused)
         address, port = await parts.door.admit(admission)
         self._remember(landing=replace(landing, address=address, port=port))
         self._admitted, self._stage, self._progress = True, "ready", 1.0
@@ -364,7 +364,7 @@ class ServedMove:
         )
 
 
-async def _refused(*_: object) -> NoReturn:
+async def refused(*_: object) -> NoReturn:
     """Whoever knocks for what this move does not need. :raise Forbidden: `door_shut`."""
     raise Forbidden("door_shut", "this door is open for another kind of move: are both agents of the same version?")
 

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from houyi.model.experiment import ObservedTrial
 from houyi.model.ids import ExperimentId, MigrationId, VmId
+from houyi.model.line import LineAnswer
 from houyi.model.migration import GuestSample, ObservedMove
 from houyi.model.pool import PoolAnswer
 from houyi.model.telemetry import VmRates
@@ -24,6 +25,7 @@ RATES_MAX = 2000
 """As above: of a hundred VMs, more than three minutes."""
 
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -41,6 +43,26 @@ class Loose(Generic[T]):
         taken = tuple(self._waiting)
         self._waiting.clear()
         return taken
+
+
+class Standing(Generic[K, T]):
+    """Answers to what is asked, all of which are in every report as long as it is."""
+
+    def __init__(self, news: asyncio.Event) -> None:
+        self._news = news
+        self._answers: dict[K, T] = {}
+
+    @property
+    def answers(self) -> Mapping[K, T]:
+        return MappingProxyType(self._answers)
+
+    def put(self, asked: K, answer: T) -> None:
+        self._answers[asked] = answer
+        self._news.set()
+
+    def keep(self, asked: Collection[K]) -> None:
+        """Forget the others."""
+        self._answers = {key: answer for key, answer in self._answers.items() if key in asked}
 
 
 class Newest(Generic[T]):
@@ -78,6 +100,7 @@ class Reports:
         self._pool_told = False
         self.news = asyncio.Event()
         self.tuned = Newest[HostTuned](self.news)
+        self.lines = Standing[MigrationId, LineAnswer](self.news)
 
     @property
     def vms(self) -> Mapping[VmId, ObservedVm]:

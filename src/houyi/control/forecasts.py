@@ -9,6 +9,7 @@ from houyi.model.migration import Terms
 from houyi.model.vm import VmSpec
 from houyi.planning.migration.experience import Experience
 from houyi.planning.migration.steer import may_throttle
+from houyi.store.views.line import list_lines
 from houyi.store.views.migration import last_migrations, samples_of
 
 MOVES_READ = 200
@@ -17,7 +18,7 @@ MOVES_READ = 200
 
 async def look_back(control: Control, vm_ids: Collection[VmId]) -> Experience:
     """What forecasts of moves of these VMs rest on now; one reading serves all of them."""
-    return await control.store.read(lambda c: Experience(moves=last_migrations(c, MOVES_READ), samples=samples_of(c, vm_ids)))
+    return await control.store.read(lambda c: Experience(moves=last_migrations(c, MOVES_READ), samples=samples_of(c, vm_ids), lines=list_lines(c)))
 
 
 def terms_of(control: Control, spec: VmSpec) -> Terms:

@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from houyi.model.errors import Problem
 from houyi.model.ids import HostId, MigrationId, OperationId, ProjectId, VmId
+from houyi.model.line import LineRates
 from houyi.model.vm import DesiredVm, MigrationPolicy
 
 
@@ -204,16 +205,6 @@ class Landing:
     """The domain as it has to be there (its paths, the new epoch); '' for a cold move."""
     copies_disk: bool = True
     """False: both ends see the same files (shared storage)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineRates:
-    """What was measured between two hosts before a move, through encrypted connections of the agents: QEMU's own carry about as much."""
-
-    one_mib_s: float
-    """One connection."""
-    all_mib_s: float
-    """Several at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

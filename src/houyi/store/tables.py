@@ -11,6 +11,8 @@ from houyi.store.schema import metadata as metadata
 from houyi.store.tables_experiment import experiment as experiment
 from houyi.store.tables_experiment import experiment_course as experiment_course
 from houyi.store.tables_experiment import experiment_trial as experiment_trial
+from houyi.store.tables_moves import line as line
+from houyi.store.tables_moves import line_answer as line_answer
 from houyi.store.tables_moves import migration as migration
 from houyi.store.tables_moves import migration_course as migration_course
 from houyi.store.tables_moves import migration_observed as migration_observed

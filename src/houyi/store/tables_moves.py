@@ -1,6 +1,6 @@
 """Tables of moves, and of what is learned from them."""
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Table, Text
 
 from houyi.store.schema import created_column, metadata, revision_column
 
@@ -53,3 +53,26 @@ vm_sample = Table(
     revision_column(),
 )
 """The last samples of how each guest uses its memory, in one row; they stay when it moves."""
+
+line = Table(
+    "line",
+    metadata,
+    Column("source_id", Text, ForeignKey("host.id", ondelete="CASCADE"), primary_key=True),
+    Column("destination_id", Text, ForeignKey("host.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("asked_at", Float(53), nullable=False),
+    Column("open", Boolean, nullable=False),
+    revision_column(),
+)
+"""Between which hosts the way was to be measured, the last time; a pair stands for both directions."""
+
+line_answer = Table(
+    "line_answer",
+    metadata,
+    Column("source_id", Text, ForeignKey("host.id", ondelete="CASCADE"), primary_key=True),
+    Column("destination_id", Text, ForeignKey("host.id", ondelete="CASCADE"), primary_key=True),
+    Column("host_id", Text, primary_key=True),
+    Column("doc", Text, nullable=False),
+    revision_column(),
+)
+"""What each of the two has said to it."""

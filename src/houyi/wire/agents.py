@@ -19,6 +19,7 @@ from houyi.model.experiment import DesiredTrial, ObservedTrial
 from houyi.model.host import HostFacts, HostLoad
 from houyi.model.ids import HostId, ImageId, VmId
 from houyi.model.image import DesiredImage
+from houyi.model.line import LineAnswer, LineAsk
 from houyi.model.migration import DesiredMove, GuestSample, ObservedMove
 from houyi.model.network import DesiredNetwork
 from houyi.model.pool import PoolAnswer, PoolAsk
@@ -101,6 +102,8 @@ class Desired(Message, frozen=True):
     """Open moves of which this host is an end. Networks and images of VMs that are to land here are in the tuples above, the VMs are not."""
     pool: PoolAsk | None = None
     """What this host's pool wants to know."""
+    lines: tuple[LineAsk, ...] = ()
+    """Ways to other hosts that are to be measured."""
     trials: tuple[DesiredTrial, ...] = ()
     """Runs of experiments that this host is to make now, each once."""
     tuning: TuningAsk = TuningAsk()
@@ -128,6 +131,8 @@ class Report(Message, frozen=True):
     """What VMs did in periods that have ended since the last report. One that is lost is no harm."""
     pool: PoolAnswer | None = None
     """When it is new, and in every complete report."""
+    lines: tuple[LineAnswer, ...] = ()
+    """To every line that is asked for, in every report as long as it is."""
     trials: tuple[ObservedTrial, ...] = ()
     """Those of the trials that were asked for that are over, in every report as long as they are asked for."""
     tuned: HostTuned | None = None

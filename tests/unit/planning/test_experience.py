@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from houyi.model.ids import HostId, VmId
-from houyi.model.migration import End, Figures, GuestSample, LineRates, Migration, MigrationKind, MigrationState, MoveMode, Order, Outcome, Presence, Terms
+from houyi.model.ids import HostId, MigrationId, VmId
+from houyi.model.line import LineAnswer, LineAsked, LineRates
+from houyi.model.migration import End, Figures, GuestSample, Migration, MigrationKind, MigrationState, MoveMode, Order, Outcome, Presence, Terms
 from houyi.model.vm import DesiredVm, Vm
 from houyi.planning.migration.experience import (
     DIRTY_ASSUMED_MIB_S,
@@ -98,6 +99,15 @@ class TestLine:
         assert line_between(A, B, Experience(moves=filled)).packed_mib_s == PACKED_MIB_S
         held_up = [*filled, went(bandwidth_mib_s=100.0, smaller=3.0, terms=packed)]
         assert line_between(A, B, Experience(moves=held_up)) == Line(one_mib_s=700.0, all_mib_s=700.0, packed_mib_s=300.0)
+
+    def test_as_it_was_measured_before_anything_moved(self) -> None:
+        rates = LineRates(one_mib_s=100.0, all_mib_s=300.0)
+        line = LineAsked(id=MigrationId("l"), source=A, destination=B, asked_at=1.0, open=False, answers={A: LineAnswer(id=MigrationId("l"), rates=rates)})
+        for source, destination in ((A, B), (B, A)):
+            assert line_between(source, destination, Experience(lines=[line])) == Line(one_mib_s=100.0, all_mib_s=300.0)
+        assert line_between(B, C, Experience(lines=[line])).assumed
+        assert line_between(A, B, Experience(lines=[line], moves=[went(bandwidth_mib_s=180.0)])).one_mib_s == 180.0, "what QEMU did counts more"
+        assert line_between(A, B, Experience(lines=[replace(line, answers={})])).assumed
 
     @pytest.mark.parametrize(
         "one", [went(bandwidth_mib_s=5.0, terms=Terms(bandwidth_mib_s_max=5.0)), went(), went(kind=MigrationKind.COLD, bandwidth_mib_s=5.0)]

@@ -16,6 +16,7 @@ from houyi.control.ca import Authority
 from houyi.control.control import Control
 from houyi.control.intake.experiment import take_trials
 from houyi.control.intake.host import take_clock, take_goodbye, take_hello
+from houyi.control.intake.line import take_lines
 from houyi.control.intake.pool import take_answer
 from houyi.control.intake.telemetry import take_telemetry
 from houyi.control.intake.tuning import take_tuned
@@ -58,6 +59,8 @@ HAPPENINGS_MAX = 1000
 """In one report; more would be an agent gone wild."""
 VMS_MAX = 10_000
 """In one report: ten times what a host can hold."""
+LINES_MAX = 64
+"""In one report: one is asked for at a time."""
 MOVES_MAX = 1000
 """In one report: two are under way at a host, and what is left of earlier ones is removed within a minute."""
 DETAIL_MAX = 500
@@ -198,6 +201,8 @@ class Session:
         await take_telemetry(self._control, self.host_id, report.telemetry)
         if report.pool is not None:
             await take_answer(self._control, self.host_id, report.pool)
+        if report.lines:
+            await take_lines(self._control, self.host_id, report.lines[:LINES_MAX])
         if report.trials:
             await take_trials(self._control, self.host_id, report.trials[:VMS_MAX])
         if report.tuned is not None:
@@ -262,5 +267,6 @@ class Session:
                 pool=desired.pool,
                 trials=desired.trials,
                 tuning=desired.tuning,
+                lines=desired.lines,
             )
         )

@@ -3,6 +3,7 @@
 from houyi.control.reconcilers.drains import drain_hosts
 from houyi.control.reconcilers.hosts import expire_hosts
 from houyi.control.reconcilers.housekeeping import keep_house
+from houyi.control.reconcilers.lines import measure_lines
 from houyi.control.reconcilers.operations import move_operations
 from houyi.control.reconcilers.placement import place_vms
 from houyi.control.reconcilers.pools import settle_pools
@@ -18,5 +19,6 @@ RECONCILERS: tuple[Reconciler, ...] = (
     Reconciler("operations", move_operations),
     Reconciler("hosts", expire_hosts),
     Reconciler("pools", settle_pools),
+    Reconciler("lines", measure_lines),
     Reconciler("housekeeping", keep_house, periods=150),
 )

@@ -11,7 +11,8 @@ from itertools import takewhile
 from statistics import median
 
 from houyi.model.ids import HostId, VmId
-from houyi.model.migration import Figures, Forecast, GuestSample, LineRates, Migration, MigrationKind, MigrationState, MoveMode, Outcome, Terms
+from houyi.model.line import LineAsked, LineRates
+from houyi.model.migration import Figures, Forecast, GuestSample, Migration, MigrationKind, MigrationState, MoveMode, Outcome, Terms
 from houyi.model.vm import LOCAL, Vm
 from houyi.planning.migration.forecast import HISTORY, PACKED_MIB_S, SETUP_SECONDS, ZSTD_RATIO, Correction, Line, Measured, correction, forecast
 
@@ -40,6 +41,8 @@ class Experience:
     moves: Sequence[Migration] = ()
     samples: Mapping[VmId, Sequence[GuestSample]] = field(default_factory=dict)
     """Of guests at rest, the newest last."""
+    lines: Sequence[LineAsked] = ()
+    """Ways between hosts, as they were measured before anything moved."""
 
 
 def foretell(vm: Vm, source: HostId, destination: HostId, terms: Terms, known: Experience) -> Forecast:
@@ -122,8 +125,9 @@ def line_between(source: HostId, destination: HostId, known: Experience) -> Line
     found = between or uncapped
     one = _rate(found, lambda terms: terms.channels == 1)
     several = _rate(found, lambda terms: terms.channels > 1 and not terms.compressed)
-    ours = [line for move, line in _probed(known) if {move.source_id, move.destination_id} == {source, destination}]
-    probed = ours or [line for _, line in _probed(known)]
+    measured = _probed(known)
+    ours = [rates for ends, rates in measured if ends == {source, destination}]
+    probed = ours or [rates for _, rates in measured]
     if probed:  # what QEMU did is believed before what it may do
         one = one or median(line.one_mib_s for line in probed[-HISTORY:])
         several = several or max(one, median(line.all_mib_s for line in probed[-HISTORY:]))
@@ -159,8 +163,12 @@ def _setup_seconds(source: HostId, destination: HostId, known: Experience) -> fl
     return min(SETUP_MAX_SECONDS, max(0.0, median(found[-HISTORY:]))) if found else SETUP_SECONDS
 
 
-def _probed(known: Experience) -> list[tuple[Migration, LineRates]]:
-    return [(move, move.source.line) for move in known.moves if move.source is not None and move.source.line is not None]
+def _probed(known: Experience) -> list[tuple[frozenset[HostId], LineRates]]:
+    """The newest last: moves tell what they found before they began, which is no older than what was found without one."""
+    found = [(frozenset((one.source, one.destination)), one.rates) for one in known.lines if one.rates is not None]
+    return found + [
+        (frozenset((move.source_id, move.destination_id)), move.source.line) for move in known.moves if move.source is not None and move.source.line is not None
+    ]
 
 
 def _rate(found: Sequence[tuple[Migration, Figures]], fits: Callable[[Terms], bool]) -> float:

@@ -10,6 +10,7 @@ from houyi.model.experiment import DesiredTrial
 from houyi.model.host import Host, HostFacts, HostLoad
 from houyi.model.ids import HostId, ImageId, NetworkId, OperationId, PoolId
 from houyi.model.image import DesiredImage, ImageSpec, ImageState, ImageStatus
+from houyi.model.line import LineAsk
 from houyi.model.migration import DesiredMove
 from houyi.model.names import is_id
 from houyi.model.network import DesiredNetwork, NetworkSpec, Reservation
@@ -22,6 +23,7 @@ from houyi.store import tables
 from houyi.store.docs import load
 from houyi.store.store import newest_revision
 from houyi.store.views.experiment import trials_of
+from houyi.store.views.line import asks_of
 from houyi.store.views.migration import landing_vms, moves_of
 from houyi.store.views.page import Ask, Page, cut, paged
 from houyi.store.views.pool import pool_of
@@ -131,6 +133,7 @@ class DesiredOfHost:
     pool: PoolAsk | None = None
     trials: tuple[DesiredTrial, ...] = ()
     tuning: TuningAsk = field(default_factory=TuningAsk)
+    lines: tuple[LineAsk, ...] = ()
 
 
 def tuning_of(connection: Connection, host_id: HostId) -> TuningAsk:
@@ -161,6 +164,7 @@ def desired_of(connection: Connection, host_id: HostId) -> DesiredOfHost:
         pool=None if pool is None else pool[1].ask,
         trials=trials_of(connection, host_id),
         tuning=tuning,
+        lines=asks_of(connection, host_id),
     )
 
 
