@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 HOSTS = ("h1", "h2", "h3")
 NAME = "hello"
+MOVES = 10
 BOOT_SECONDS = 180
 """A guest boots in 10 s under TCG; in a minute where others work on the same two cores."""
 SEEN_SECONDS = LEASE_SECONDS + 30
@@ -161,16 +162,20 @@ def test_a_host_that_is_cut_goes_on(hello: Lab) -> None:
     assert qemu(hello) == pids != []
 
 
-def test_a_vm_moves_with_its_open_connections(hello: Lab) -> None:
+@pytest.mark.timeout(600)
+def test_a_vm_moves_ten_times_in_a_row_with_its_open_connections(hello: Lab) -> None:
     source, address = home(hello), hello.vm(NAME)["nics"][0]["address"]
-    bystander = next(host for host in HOSTS if host != source)
+    bystander, started = next(host for host in HOSTS if host != source), hello.vm(NAME)["started_at"]
     argv = hello.argv("lab", "exec", bystander, "--", sys.executable, "-c", HOLD, address)
     with subprocess.Popen(argv, env=hello.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holding:
         try:
             assert holding.stdout is not None
             assert holding.stdout.readline().startswith("SSH-2.0-")
-            hello.houyi("vm", "migrate", NAME)
-            assert home(hello) != source
+            for number in range(MOVES):
+                before = home(hello)
+                hello.houyi("vm", "migrate", NAME)
+                assert home(hello) != before, number
+            assert hello.vm(NAME)["started_at"] == started, "it is one and the same guest"
             assert holding.communicate("\n", timeout=60)[0] == "ended by the guest\n"
         finally:
             holding.kill()
