@@ -196,6 +196,7 @@ CASES = [
 ]
 
 ELSEWHERE = {
+    "image build",  # is added to the same noun when the front door was opened in this process before
     "vm console",
     "vm log",
     "vm vnc",
