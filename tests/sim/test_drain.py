@@ -15,7 +15,7 @@ from houyi.control.commands.vm_create import VmAsk, create_vm
 from houyi.host.sim.net import Phase
 from houyi.model.host import HostState, effective_host
 from houyi.model.ids import VmId
-from houyi.model.migration import Migration, MigrationKind, MigrationState
+from houyi.model.migration import ENDED, Migration, MigrationKind, MigrationState
 from houyi.model.operation import Operation, OperationState
 from houyi.model.vm import EffectiveState, RestartPolicy, StopMode, Vm, effective
 from houyi.store.tables import claim
@@ -250,7 +250,7 @@ def test_uncordon_in_the_middle_ends_it_and_what_is_under_way_arrives(memory: Pa
                 await here.cordon(False, "host-0")
 
             async def over() -> bool:
-                return not await here.world.open_operations()
+                return not await here.world.open_operations() and all(one.course.state in ENDED for one in await here.moves())
 
             here.at(Phase.EARLY, uncordon)
             await here.drain()

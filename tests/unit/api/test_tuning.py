@@ -51,15 +51,16 @@ async def test_what_its_host_cannot_have_is_refused_at_once(small_world: World) 
             assert (refused.status_code, refused.json()["code"]) == (400, code)
 
 
-async def test_a_vm_gets_the_profile_of_its_type_unless_it_names_one(small_world: World) -> None:
-    image = await small_world.new_image()
-    async with small_world.client("admin") as client:
+async def test_a_vm_gets_the_profile_of_its_type_unless_it_names_one(world: World) -> None:
+    image = await world.new_image()
+    async with world.client("admin") as client:
         kind = (await client.post("/v1/vm-types", json={"name": "fast", "vcpus": 1, "memory_mib": 128, "disk_gib": 1, "profile": "latency"})).json()
         assert kind["profile"] == "latency"
         assert (await client.patch("/v1/vm-types/fast", json={"profile": "slow"})).json()["code"] == "profile_unknown"
-    async with small_world.client("member") as client:
+    async with world.client("member") as client:
         for name, asked, given in (("a", {}, "latency"), ("b", {"profile": "dense"}, "dense")):
-            await client.post("/v1/vms", json={"name": name, "image": image.id, "type": "fast", "nics": [], "disk_gib": 4, **asked})
+            made = await client.post("/v1/vms", json={"name": name, "image": image.id, "type": "fast", "nics": [], "disk_gib": 4, **asked})
+            assert made.status_code == 202, made.text
             assert (await client.get(f"/v1/vms/{name}")).json()["profile"] == given
 
 

@@ -124,11 +124,12 @@ async def update_vm_desired(control: Control, ctx: Context, reference: str, chan
         desired = _changed(vm.desired, changes)
         protected = vm.protected if changes.protected is None else changes.protected
         mutations: list[Mutation] = [update_vm(desired, protected), _event(control, ctx, "vm.update", vm, "changed")]
-        if vm.host_id is not None and desired != vm.desired:
+        sized = amounts(desired.spec) != amounts(vm.desired.spec)
+        if vm.host_id is not None and (sized or desired.spec.knobs != vm.desired.spec.knobs):
             host_id = vm.host_id
             host = await control.store.read(lambda c: get_host(c, host_id))
-            _check_knobs(vm.desired, desired, host)
-            if amounts(desired.spec) != amounts(vm.desired.spec):
+            _check_knobs(desired, host)
+            if sized:
                 mutations.append(grow_claim(desired, host.id, amounts_of(desired), host_limits(host, control.settings.server)))
         revision = await control.store.apply(mutations, [expect_vm(vm.desired.id, vm.revision)])
         return replace(vm, desired=desired, protected=protected, revision=revision)
@@ -143,10 +144,8 @@ _SPEC = (
 """What of a VM's spec may change."""
 
 
-def _check_knobs(before: DesiredVm, desired: DesiredVm, host: Host) -> None:
-    """What is asked anew must be possible where the VM is. :raise Conflict: `knob_unavailable`."""
-    if desired.spec.knobs == before.spec.knobs:
-        return
+def _check_knobs(desired: DesiredVm, host: Host) -> None:
+    """What is asked must be possible where the VM is. :raise Conflict: `knob_unavailable`."""
     found = refused(vm_settings(desired.spec, host.facts, host.tuning.profile))
     if found is not None:
         raise Conflict(
