@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from houyi.model.host import Accelerator, AcceleratorProbe, HostFacts, HostLoad
+from houyi.model.host_report import Has, HostTraits, KernelTraits, MemoryTraits, VirtTraits
 from houyi.model.ids import HostId, ImageId, MigrationId, NetworkId, OperationId, ProjectId, VmId
 from houyi.model.image import DiskFormat, Image, ImageSpec, ImageState, ImageStatus
 from houyi.model.migration import Migration, MigrationCourse, MigrationKind, MigrationSpec, Terms
@@ -141,6 +142,18 @@ def load(**values: Any) -> HostLoad:
 
 async def put_projects(store: Store) -> None:
     await store.apply([insert_project(a_project()), insert_project(a_project(OTHER, "other", 2.0))])
+
+
+def some_traits(**memory: Any) -> HostTraits:
+    """Of a host whose transparent huge pages are off. :param memory: what of its memory is otherwise."""
+    probe = AcceleratorProbe(accelerator=Accelerator.KVM, verdict="native", reason="it ran", exit_ns={"cpuid": 900})
+    return HostTraits(
+        accelerator=probe,
+        virt=VirtTraits(vendor="amd", module="kvm_amd", hardware=Has.ON, nested_paging=Has.ON),
+        memory=MemoryTraits(**{"total_mib": 8192, "thp": "never", **memory}),
+        kernel=KernelTraits(release="6.12.0"),
+        unknown={"power.cpus": "/sys/devices/system/cpu/online: Permission denied"},
+    )
 
 
 async def put_host(store: Store, name: str = "h1", *, capacity: Mapping[str, int] | None = None, at: float = 1.0) -> HostId:

@@ -23,6 +23,7 @@ from houyi.agent.reports import Reports
 from houyi.agent.rules import Rules
 from houyi.agent.sampling import Sampler
 from houyi.agent.steps import Steps
+from houyi.agent.survey import Survey
 from houyi.agent.telemetry import Telemeter
 from houyi.agent.traces import clear
 from houyi.agent.trials import Trials
@@ -115,6 +116,7 @@ def _beside(telemeter: Telemeter, ports: Ports, ledger: Ledger, reports: Reports
         "trials": Trials(ports.guests, ports.telemetry, ports.tracing, ledger, reports, clock).run(),
         "tuning": Tuning(ports.tuner, ports.live_knobs, ledger, reports, clock, loop.serve).run(),
         "pool": Pools(ports.probe, ledger, reports, clock).run(),
+        "survey": Survey(ports.probe, reports, clock).run(),
     }
 
 

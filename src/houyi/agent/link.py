@@ -243,6 +243,7 @@ class Link:
                 telemetry=self._reports.rates.take(),
                 at=self._clock.now(),
                 pool=self._reports.take_pool(everything=everything),
+                traits=self._reports.traits.take(everything=everything),
                 trials=tuple(self._reports.trials.values()),
                 tuned=self._reports.tuned.take(everything=everything),
                 lines=tuple(self._reports.lines.answers.values()),

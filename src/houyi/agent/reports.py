@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from houyi.model.experiment import ObservedTrial
+from houyi.model.host_report import HostTraits
 from houyi.model.ids import ExperimentId, MigrationId, VmId
 from houyi.model.line import LineAnswer
 from houyi.model.migration import GuestSample, ObservedMove
@@ -101,6 +102,7 @@ class Reports:
         self.news = asyncio.Event()
         self.tuned = Newest[HostTuned](self.news)
         self.lines = Standing[MigrationId, LineAnswer](self.news)
+        self.traits = Newest[HostTraits](self.news)
 
     @property
     def vms(self) -> Mapping[VmId, ObservedVm]:

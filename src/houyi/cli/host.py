@@ -10,6 +10,7 @@ from houyi.cli import join_token
 from houyi.cli.asking import sure
 from houyi.cli.changed import told
 from houyi.cli.given import TUNING, Tuning, changed_pairs
+from houyi.cli.host_report import in_short, report
 from houyi.cli.output import Column, Format, Row, note, show_list, show_object, write_data
 from houyi.cli.progress import follow
 from houyi.cli.quantities import show_age, show_bytes, show_gib, show_mib, show_pairs
@@ -59,9 +60,10 @@ def list_hosts(*, options: Options = OPTIONS) -> None:
 
 @app.command
 def show(name: Name, /, *, options: Options = OPTIONS) -> None:
-    """Show what a host is and can do: its accelerator with the reason, and what a VM exit costs there."""
+    """Show what a host is and can do: its accelerator with the reason, what a VM exit costs there, and the most useful advice of its report."""
     with connect(options) as api:
         host = api.request("GET", path("hosts", name))
+        advice = in_short(api, name) if options.output is Format.TABLE else ""
     facts = [
         ("name", str(host["name"])),
         ("id", str(host["id"])),
@@ -70,6 +72,7 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
         ("accelerator", str(dig(host, "facts.accelerator.accelerator"))),
         ("because", str(dig(host, "facts.accelerator.reason"))),
         ("VM exit", exits(dig(host, "facts.accelerator.exit_ns", {}))),
+        ("to do", advice),
         ("cpu", f"{dig(host, 'facts.cpus')} x {dig(host, 'facts.cpu_model')}" if host.get("facts") else ""),
         ("guests' cpu", _guest_cpu(host)),
         ("cpu features", ", ".join(dig(host, "facts.cpu_features", []))),
@@ -101,6 +104,9 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
         ("age", show_age(host.get("created_at"), time.time())),
     ]
     show_object(host, facts, options.output)
+
+
+app.command(report)
 
 
 def _guest_cpu(host: Row) -> str:

@@ -14,6 +14,7 @@ from houyi.host.measures import Telemetry, Tracing
 from houyi.host.port_tuning import LiveKnobs, Tuner
 from houyi.model.cpu import CpuBaseline, GuestCpu
 from houyi.model.host import HostFacts, HostLoad
+from houyi.model.host_report import HostTraits
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
 from houyi.model.migration import Figures, GuestSample, Knobs, Landing, Presence, Terms
@@ -361,6 +362,10 @@ class Passages(Protocol):
 class Probe(Protocol):
     async def facts(self) -> HostFacts: ...
     async def load(self) -> HostLoad: ...
+
+    async def traits(self) -> HostTraits:
+        """What its report is made of. Never fails: what cannot be found out is said to be unknown."""
+        ...
 
     async def baseline(self, cpus: Sequence[GuestCpu]) -> CpuBaseline:
         """What all of these CPUs have in common, as far as guests can have it here. :raise Failed: they have no CPU in common. :raise Unavailable: libvirt is away."""

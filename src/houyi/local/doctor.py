@@ -1,6 +1,6 @@
 """`houyi doctor`: what this machine can do for VMs, found by trying; each finding says what it limits and what to do about it.
 
-CHECKS is the list. A check looks and answers; it changes nothing.
+CHECKS is the list. A check looks and answers; it changes nothing. After them comes the advice of the host report, by the very rules that the server shows it by.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from houyi.base.config import Settings
 from houyi.host.build import suites
 from houyi.host.probe.kvm import probe_kvm
 from houyi.host.probe.machine import MachineFiles, disk_gib
+from houyi.host.probe.traits import look
 from houyi.host.shell import run
 from houyi.local import systemd
 from houyi.local.kvm_device import closed_to_qemu
@@ -28,6 +29,7 @@ from houyi.local.lab.up import KVM_MIB
 from houyi.local.programs import LIBVIRT_SOCKET, answers_unix
 from houyi.model.errors import HouyiError
 from houyi.model.host import Accelerator
+from houyi.planning.host_report import advice
 
 QEMU_WANTED = (10, 0)
 QEMU_MIGRATES_TCG = (9, 0)
@@ -47,6 +49,8 @@ class Finding(StrEnum):
     OK = "ok"
     WARN = "warn"
     FAIL = "fail"
+    ADVICE = "advice"
+    """Nothing is missing; something costs performance, or keeps guests less apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,8 @@ class Machine:
 
     settings: Settings
     files: MachineFiles = field(default_factory=MachineFiles)
+    root: Path = Path("/")
+    """Below which the host report's files are."""
 
 
 Check = Callable[[Machine], Awaitable[Result]]
@@ -311,7 +317,19 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
+async def advise(machine: Machine) -> tuple[Result, ...]:
+    """What to do for VMs on this machine beyond what the checks say, the most useful first."""
+    probe = await probe_kvm(machine.settings.agent.probe_seconds)
+    found = advice(await look(probe, machine.root))
+    return tuple(
+        Result(check=item.name, finding=Finding.ADVICE, found=item.value, limits=item.meaning, advice=item.advice)
+        for item in found
+        if item.name != "accelerator"
+    )  # that is what check_kvm says
+
+
 async def examine(settings: Settings) -> tuple[Result, ...]:
-    """All checks, in the order of CHECKS."""
+    """All checks, in the order of CHECKS, then advice."""
     machine = Machine(settings)
-    return tuple(await asyncio.gather(*(check(machine) for check in CHECKS)))
+    results, advised = await asyncio.gather(asyncio.gather(*(check(machine) for check in CHECKS)), advise(machine))
+    return (*results, *advised)

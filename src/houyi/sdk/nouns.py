@@ -9,6 +9,7 @@ from houyi.sdk.paths import path
 from houyi.wire.v1.exits import VmExits, VmExitsAsk
 from houyi.wire.v1.experiment import Experiment, ExperimentCreate
 from houyi.wire.v1.host import Host, HostDrainPlan, HostUpdate
+from houyi.wire.v1.host_report import HostReport
 from houyi.wire.v1.image import Image, ImageCreate, ImageUpdate
 from houyi.wire.v1.join_token import JoinTokenCreate, JoinTokenCreated
 from houyi.wire.v1.migration import Migration, MigrationPlan, VmMigrate
@@ -220,6 +221,11 @@ class HostCalls:
     def update(self, host: str, changes: HostUpdate) -> Call[Host]:
         """Cordon, uncordon, label."""
         return Call("PATCH", path("hosts", host), Host.model_validate, changes)
+
+    @method
+    def report(self, host: str) -> Call[HostReport]:
+        """What it can do for VMs and what costs performance there, the most useful advice first. :raise NotFound: `host_report_not_found`: it has not said yet."""
+        return Call("GET", path("hosts", host, "report"), HostReport.model_validate)
 
     @method
     def plan_drain(self, host: str) -> Call[HostDrainPlan]:

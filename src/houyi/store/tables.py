@@ -17,6 +17,7 @@ from houyi.store.tables_moves import migration as migration
 from houyi.store.tables_moves import migration_course as migration_course
 from houyi.store.tables_moves import migration_observed as migration_observed
 from houyi.store.tables_moves import vm_sample as vm_sample
+from houyi.store.tables_report import host_report as host_report
 from houyi.store.tables_telemetry import telemetry as telemetry
 
 counter = Table(

@@ -17,6 +17,7 @@ from houyi.model.errors import Problem
 from houyi.model.exits import ExitProfile
 from houyi.model.experiment import DesiredTrial, ObservedTrial
 from houyi.model.host import HostFacts, HostLoad
+from houyi.model.host_report import HostTraits
 from houyi.model.ids import HostId, ImageId, VmId
 from houyi.model.image import DesiredImage
 from houyi.model.line import LineAnswer, LineAsk
@@ -133,6 +134,8 @@ class Report(Message, frozen=True):
     """When it is new, and in every complete report."""
     lines: tuple[LineAnswer, ...] = ()
     """To every line that is asked for, in every report as long as it is."""
+    traits: HostTraits | None = None
+    """What the host's report is made of: when it is new, and in every complete report."""
     trials: tuple[ObservedTrial, ...] = ()
     """Those of the trials that were asked for that are over, in every report as long as they are asked for."""
     tuned: HostTuned | None = None

@@ -77,6 +77,7 @@ TABLE = (
     row("DELETE", "/v1/networks/{network}", 204, 404, 204),
     row("GET", "/v1/hosts", 403, 403, 200),
     row("GET", "/v1/hosts/{host}", 403, 403, 200),
+    row("GET", "/v1/hosts/{host}/report", 403, 403, 200),
     row("PATCH", "/v1/hosts/{host}", 403, 403, 200, {"cordoned": True}),
     row("DELETE", "/v1/hosts/{host}", 403, 403, 204),
     row("POST", "/v1/hosts/{host}/drain", 403, 403, 202),

@@ -39,12 +39,13 @@ from houyi.model.vm import DesiredVm, VmState
 from houyi.store.claims import claim_host
 from houyi.store.journal import insert_operation
 from houyi.store.rows.event import insert_event
+from houyi.store.rows.host_report import put_host_report
 from houyi.store.rows.image import insert_image
 from houyi.store.rows.vm import insert_vm, put_observed
 from houyi.store.store import Store
 from houyi.store.views.project import get_project
 from houyi.store.views.vm import get_vm
-from made import a_migration, a_vm, an_image, an_observation, an_operation, insert_move, new_id, put_host
+from made import a_migration, a_vm, an_image, an_observation, an_operation, insert_move, new_id, put_host, some_traits
 
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHx7wBbGIi0dbB9Qp7ifpBXjT4CDQGgmn5Jc6aYhI4rf someone@example"
 CALLERS = ("nobody", "member", "other", "admin")
@@ -182,7 +183,9 @@ class World:
         if noun == "join_token":
             return (await create_join_token(self.control, ctx, "f" * 32))[0].id
         if noun == "host":
-            return await put_host(self.store, name)
+            host_id = await put_host(self.store, name)
+            await self.store.apply([put_host_report(host_id, some_traits(), self.control.clock.now())])
+            return host_id
         if noun == "operation":
             operation = an_operation(self.mine.id, cancellable=True)
             await self.store.apply([insert_operation(operation)])

@@ -132,6 +132,24 @@ HOST: dict[str, Any] = {
     "capacity": {"vcpu": 8, "memory_mib": 24064, "disk_gib": 200},
     "claimed": {"vcpu": 1, "memory_mib": 512, "disk_gib": 4},
 }
+REPORT: dict[str, Any] = {
+    "host_id": numbered(4),
+    "host_name": "node1",
+    "at": AT,
+    "kernel": "6.12.0",
+    "items": [
+        {
+            "name": f"transparent huge pages {n}",
+            "subject": "memory",
+            "value": "never",
+            "meaning": "guests are backed by small pages",
+            "advice": "echo madvise",
+            "weight": 65,
+        }
+        for n in range(4)
+    ]
+    + [{"name": "clock source", "subject": "power", "value": "tsc", "meaning": "by what time is read", "advice": None, "weight": 0}],
+}
 IMAGE: dict[str, Any] = dict(
     id=numbered(5),
     name="tiny",
@@ -521,6 +539,8 @@ class FakeApi:
             return _json(200, {"items": [PERIOD]})
         if path.endswith("/exits"):
             return _json(200, EXITS)
+        if path.startswith("/v1/hosts/") and path.endswith("/report"):
+            return _json(200, REPORT)
         if path.endswith("/telemetry"):
             return _json(200, HISTORY)
         special: dict[str, tuple[int, Any]] = {"/v1/whoami": (200, WHO), "/v1": (200, {"name": "houyi", "version": "9.9", "revision": 1, "links": {}})}

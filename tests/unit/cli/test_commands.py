@@ -27,6 +27,7 @@ from unit.cli.fake_api import (
     PLACEMENT,
     PLAN,
     PROFILE,
+    REPORT,
     TUNING,
     VM,
     WHO,
@@ -149,6 +150,7 @@ CASES = [
     ("placement-group delete web -y", "DELETE /v1/placement-groups/web", None, {}),
     ("host list", "GET /v1/hosts", None, [HOST]),
     ("host show node1", "GET /v1/hosts/node1", None, HOST),
+    ("host report node1", "GET /v1/hosts/node1/report", None, REPORT),
     ("host cordon node1", "PATCH /v1/hosts/node1", {"cordoned": True}, HOST),
     ("host uncordon node1", "PATCH /v1/hosts/node1", {"cordoned": False}, HOST),
     ("host drain node1", "POST /v1/hosts/node1/drain", None, DONE),
@@ -282,6 +284,26 @@ def test_host_show_says_which_accelerator_and_why(houyi: Houyi, api: FakeApi) ->
     out = houyi("host", "show", "node1").out
     assert "KVM here interprets" in out
     assert "VM exit" not in out
+
+
+def test_host_show_has_the_most_useful_advice(houyi: Houyi, api: FakeApi) -> None:
+    out = houyi("host", "show", "node1").out
+    assert "transparent huge pages 2: never -> echo madvise" in out
+    assert "transparent huge pages 3" not in out
+    assert "and 1 more: houyi host report node1" in out
+    assert [one.path for one in api.asked] == ["/v1/hosts/node1", "/v1/hosts/node1/report"]
+    api.refuse("GET", "/v1/hosts/node1/report", 404, "host_report_not_found")
+    ran = houyi("host", "show", "node1")
+    assert ran.code == 0
+    assert "to do" not in ran.out
+
+
+def test_a_report_says_what_it_means_and_what_to_do(houyi: Houyi) -> None:
+    ran = houyi("host", "report", "node1")
+    lines = [line.strip() for line in ran.out.splitlines()]
+    assert lines[0].split("  ")[0] == "transparent huge pages 0"
+    assert lines[1:3] == ["guests are backed by small pages", "-> echo madvise"]
+    assert "4 things to do" in ran.err
 
 
 def test_a_clock_that_is_off_is_warned_of(houyi: Houyi, api: FakeApi) -> None:

@@ -7,7 +7,8 @@ import pytest
 from houyi.base.config import Settings
 from houyi.host.probe.machine import MachineFiles
 from houyi.local import doctor
-from houyi.local.doctor import CHECKS, Finding, Machine, examine, parse_version
+from houyi.local.doctor import CHECKS, Finding, Machine, advise, examine, parse_version
+from machines import plant
 
 CPU = "model name\t: QEMU Virtual CPU\nflags\t\t: fpu {flags}\n"
 
@@ -87,9 +88,18 @@ async def test_a_state_dir_that_is_not_there_yet_is_measured_where_it_will_be(ma
     assert str(tmp_path) in (await doctor.check_disk(machine)).found
 
 
+async def test_advice_follows_the_rules_of_the_report_most_useful_first(tmp_path: Path) -> None:
+    found = await advise(Machine(Settings(), root=plant(tmp_path, "intel")))
+    assert [result.check for result in found][:3] == ["APICv", "swap", "split huge pages"]
+    assert {"kernel parameter audit", "CPU frequency", "page merging over nodes"} <= {result.check for result in found}
+    assert "accelerator" not in {result.check for result in found}, "a check says that"
+
+
 async def test_this_machine_is_examined_whole(tmp_path: Path) -> None:
-    results = await examine(Settings(state_dir=tmp_path))
-    assert len(results) == len(CHECKS)
+    whole = await examine(Settings(state_dir=tmp_path))
+    results, advised = whole[: len(CHECKS)], whole[len(CHECKS) :]
+    assert all(result.finding is Finding.ADVICE and result.advice and result.limits for result in advised)
+    assert not any(result.finding is Finding.ADVICE for result in results)
     assert len({result.check for result in results}) == len(results)
     for result in results:
         assert result.found

@@ -16,6 +16,7 @@ from houyi.control.ca import Authority
 from houyi.control.control import Control
 from houyi.control.intake.experiment import take_trials
 from houyi.control.intake.host import take_clock, take_goodbye, take_hello
+from houyi.control.intake.host_report import take_traits
 from houyi.control.intake.line import take_lines
 from houyi.control.intake.pool import take_answer
 from houyi.control.intake.telemetry import take_telemetry
@@ -199,6 +200,8 @@ class Session:
             raise Conflict("link_replaced", "a newer instance of this host's agent has reported: two agents run with one certificate")
         await self._mind_clock(load)
         await take_telemetry(self._control, self.host_id, report.telemetry)
+        if report.traits is not None:
+            await take_traits(self._control, self.host_id, report.traits)
         if report.pool is not None:
             await take_answer(self._control, self.host_id, report.pool)
         if report.lines:

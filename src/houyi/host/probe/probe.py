@@ -10,9 +10,11 @@ from typing import Protocol
 from houyi import __version__
 from houyi.host.probe.kvm import probe_kvm
 from houyi.host.probe.machine import MachineFiles, disk_gib
+from houyi.host.probe.traits import look
 from houyi.model.cpu import CpuBaseline, GuestCpu
 from houyi.model.errors import HouyiError
 from houyi.model.host import Accelerator, AcceleratorProbe, HostFacts, HostLoad
+from houyi.model.host_report import HostTraits
 
 
 class Capabilities(Protocol):
@@ -97,6 +99,10 @@ class RealProbe:
             cpu_models=tuple(capabilities.cpu_models),
             storages=await asyncio.to_thread(self._storages),
         )
+
+    async def traits(self) -> HostTraits:
+        """Of this machine as it is now; the trial of KVM is the one of the start."""
+        return await look(self._accelerator)
 
     async def baseline(self, cpus: Sequence[GuestCpu]) -> CpuBaseline:
         """:raise Failed: they have none in common. :raise Unavailable: libvirt is away."""

@@ -10,6 +10,7 @@ from houyi.host.sim.state import ON, SimDomain, SimState, SimStorage, later
 from houyi.model.cpu import CpuBaseline, GuestCpu
 from houyi.model.errors import Conflict, Failed, Invalid, Unavailable
 from houyi.model.host import HostFacts, HostLoad
+from houyi.model.host_report import HostTraits
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
 from houyi.model.migration import Presence
@@ -333,6 +334,9 @@ class SimProbe:
             load1=float(sum(spec.vcpus for spec in on)),
             libvirt_connected=sim.connected,
         )
+
+    async def traits(self) -> HostTraits:
+        return self._sim.traits or HostTraits(accelerator=self._sim.facts.accelerator)
 
     async def baseline(self, cpus: Sequence[GuestCpu]) -> CpuBaseline:
         """A simulated CPU is the features that it requires; its model and its maker have none of their own."""

@@ -12,6 +12,7 @@ from houyi.host.port import GuestRun, MachineEvent
 from houyi.model.cpu import GuestCpu
 from houyi.model.errors import HouyiError, Unavailable
 from houyi.model.host import Accelerator, AcceleratorProbe, HostFacts
+from houyi.model.host_report import HostTraits
 from houyi.model.ids import ImageId, NetworkId, VmId
 from houyi.model.image import DesiredImage
 from houyi.model.migration import Presence
@@ -126,6 +127,8 @@ class SimState:
         self.facts = sim_facts()
         self.knobs = {"halt_poll_ns": "200000", "ksm": "off", "thp": "madvise", "governor": "schedutil", "cpu_dma_latency": "auto"}
         """The machine's own, and what they are now."""
+        self.traits: HostTraits | None = None
+        """None: nothing but the accelerator is known."""
         self._faults: dict[str, deque[HouyiError]] = defaultdict(deque)
         self._events: asyncio.Queue[MachineEvent] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -67,7 +67,7 @@ def delete_host(host_id: HostId) -> Mutation:
     """:raise Conflict: `in_use` while a VM has a claim on it."""
 
     def write(connection: Connection, _revision: int) -> None:
-        for table in (tables.pool_answer, tables.pool_host, tables.host_observed):
+        for table in (tables.host_report, tables.pool_answer, tables.pool_host, tables.host_observed):
             drop(connection, table, {"host_id": host_id})
         drop(connection, tables.host, {"id": host_id})
 
