@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 WRITES_MIB_S = 8.0
 """A line without a cap carries far more, also while others work on the same two cores."""
+SLOW_MIB_S = "1"
+"""A cap at which a move takes as long as it takes to break something in the middle of it, also when its memory is compressed."""
 SEEN_SECONDS = LEASE_SECONDS + 30
 STORAGE = {"own": "local", "lent": "shared"}
 """The two that run, and where their disks are."""
@@ -119,7 +121,7 @@ def test_a_move_that_is_cut_ends_where_it_began_or_where_it_went(made: Lab) -> N
     """The two hosts do not hear each other any more, in the middle of it; the server hears both."""
     source, before = home(made, "own"), goes_on(made, "own", 0)
     destination = made.ask("migration", "plan", "own")["destination_name"]
-    made.houyi("vm", "migrate", "own", "--no-wait", "--bandwidth-mib-s", "16")
+    made.houyi("vm", "migrate", "own", "--no-wait", "--bandwidth-mib-s", SLOW_MIB_S)
     made.until(lambda: moves(made, "own")[-1], lambda move: move["state"] != "queued" and bool(move["figures"] and move["figures"]["memory_sent_mib"]))
     made.houyi("lab", "cut", source, "--from", destination)
     try:
@@ -136,7 +138,7 @@ def test_a_destination_that_loses_power_loses_nothing(made: Lab) -> None:
     """The guest goes on at its source; what had come is gone when the host is back."""
     source, before = home(made, "own"), goes_on(made, "own", 0)
     destination = made.ask("migration", "plan", "own")["destination_name"]
-    made.houyi("vm", "migrate", "own", "--no-wait", "--bandwidth-mib-s", "16")
+    made.houyi("vm", "migrate", "own", "--no-wait", "--bandwidth-mib-s", SLOW_MIB_S)
     made.until(lambda: moves(made, "own")[-1], lambda move: bool(move["figures"] and move["figures"]["memory_sent_mib"]))
     made.houyi("lab", "kill", destination)
     made.until(lambda: made.states()[destination], lambda state: state == "unreachable", SEEN_SECONDS)

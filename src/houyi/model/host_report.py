@@ -19,7 +19,7 @@ class Has(StrEnum):
     ABSENT = "absent"
 
 
-class Subject(StrEnum):
+class Area(StrEnum):
     """What an item is about; rules are in files of these names in `planning.host_rules`."""
 
     VIRTUALIZATION = "virtualization"
@@ -190,7 +190,7 @@ class Item:
     """One thing about a host, in words."""
 
     name: str
-    subject: Subject
+    area: Area
     value: str
     """What was found; 'unknown: ' and why, where nothing was."""
     meaning: str

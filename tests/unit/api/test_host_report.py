@@ -15,7 +15,7 @@ async def test_a_report_has_what_was_found_what_it_means_and_what_to_do(world: W
         found = {item["name"]: item for item in report["items"]}
         assert found["transparent huge pages"]["value"] == "never"
         assert "madvise" in found["transparent huge pages"]["advice"]
-        assert found["NPT"] == {**found["NPT"], "value": "on", "advice": None, "weight": 0, "subject": "virtualization"}
+        assert found["NPT"] == {**found["NPT"], "value": "on", "advice": None, "weight": 0, "area": "virtualization"}
         assert found["CPUs"]["value"] == "unknown: /sys/devices/system/cpu/online: Permission denied"
 
 

@@ -140,7 +140,7 @@ REPORT: dict[str, Any] = {
     "items": [
         {
             "name": f"transparent huge pages {n}",
-            "subject": "memory",
+            "area": "memory",
             "value": "never",
             "meaning": "guests are backed by small pages",
             "advice": "echo madvise",
@@ -148,7 +148,7 @@ REPORT: dict[str, Any] = {
         }
         for n in range(4)
     ]
-    + [{"name": "clock source", "subject": "power", "value": "tsc", "meaning": "by what time is read", "advice": None, "weight": 0}],
+    + [{"name": "clock source", "area": "power", "value": "tsc", "meaning": "by what time is read", "advice": None, "weight": 0}],
 }
 IMAGE: dict[str, Any] = dict(
     id=numbered(5),

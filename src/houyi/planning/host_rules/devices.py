@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from houyi.model.host_report import Has, HostTraits, Item, Subject
+from houyi.model.host_report import Area, Has, HostTraits, Item
 from houyi.planning.host_rules.words import in_words, many, unknown
 
 
 def _item(name: str, value: str, meaning: str, advice: str = "", weight: int = 0) -> Item:
-    return Item(name=name, subject=Subject.DEVICES, value=value, meaning=meaning, advice=advice, weight=weight if advice else 0)
+    return Item(name=name, area=Area.DEVICES, value=value, meaning=meaning, advice=advice, weight=weight if advice else 0)
 
 
 def iommu(traits: HostTraits) -> Iterator[Item]:

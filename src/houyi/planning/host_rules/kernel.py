@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from houyi.model.host_report import HostTraits, Item, Subject
+from houyi.model.host_report import Area, HostTraits, Item
 from houyi.planning.host_rules.words import unknown
 
 
 def _item(name: str, value: str, meaning: str, advice: str = "", weight: int = 0) -> Item:
-    return Item(name=name, subject=Subject.KERNEL, value=value, meaning=meaning, advice=advice, weight=weight if advice else 0)
+    return Item(name=name, area=Area.KERNEL, value=value, meaning=meaning, advice=advice, weight=weight if advice else 0)
 
 
 @dataclass(frozen=True, slots=True)

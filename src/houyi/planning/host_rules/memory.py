@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from houyi.model.host_report import HostTraits, Item, Subject
+from houyi.model.host_report import Area, HostTraits, Item
 from houyi.planning.host_rules.words import many, mib, unknown
 
 _LARGE_MIB = 32 * 1024
@@ -10,7 +10,7 @@ _LARGE_MIB = 32 * 1024
 
 
 def _item(name: str, value: str, meaning: str, advice: str = "", weight: int = 0) -> Item:
-    return Item(name=name, subject=Subject.MEMORY, value=value, meaning=meaning, advice=advice, weight=weight if advice else 0)
+    return Item(name=name, area=Area.MEMORY, value=value, meaning=meaning, advice=advice, weight=weight if advice else 0)
 
 
 def _size(page_kib: int) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from houyi.model.host_report import Has, HostTraits, Item, Subject
+from houyi.model.host_report import Area, Has, HostTraits, Item
 from houyi.planning.host_rules.words import unknown
 
 _DEEP_US = 50
@@ -14,7 +14,7 @@ _SLOW_CLOCKS = ("hpet", "acpi_pm", "jiffies", "refined-jiffies", "pit")
 
 
 def _item(name: str, value: str, meaning: str, advice: str = "", weight: int = 0) -> Item:
-    return Item(name=name, subject=Subject.POWER, value=value, meaning=meaning, advice=advice, weight=weight if advice else 0)
+    return Item(name=name, area=Area.POWER, value=value, meaning=meaning, advice=advice, weight=weight if advice else 0)
 
 
 def governor(traits: HostTraits) -> Iterator[Item]:

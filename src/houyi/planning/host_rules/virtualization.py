@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from houyi.model.host import Accelerator
-from houyi.model.host_report import Has, HostTraits, Item, Subject
+from houyi.model.host_report import Area, Has, HostTraits, Item
 from houyi.planning.host_rules.words import in_words, unknown
 
 EXIT_NS_MUCH = 3000
@@ -21,7 +21,7 @@ _VERDICT_ADVICE = {
 
 
 def _item(name: str, value: str, meaning: str, advice: str = "", weight: int = 0) -> Item:
-    return Item(name=name, subject=Subject.VIRTUALIZATION, value=value, meaning=meaning, advice=advice, weight=weight if advice else 0)
+    return Item(name=name, area=Area.VIRTUALIZATION, value=value, meaning=meaning, advice=advice, weight=weight if advice else 0)
 
 
 def accelerator(traits: HostTraits) -> Iterator[Item]:

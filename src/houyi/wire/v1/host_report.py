@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from houyi.model.host import Host
+from houyi.model.host_report import Area, Item
 from houyi.model.host_report import HostReport as ModelHostReport
-from houyi.model.host_report import Item, Subject
 from houyi.wire.v1.shape import Id, Shown, Time, rfc3339
 
 
 class HostReportItem(Shown):
     name: str
-    subject: Subject
+    area: Area
     value: str = Field(description="What was found; `unknown: ` and why, where nothing was.")
     meaning: str = Field(description="What it does for VMs, or costs them.")
     advice: str | None = Field(description="What to do; null: nothing.")
@@ -30,7 +30,7 @@ class HostReport(Shown):
 
 
 def show_item(item: Item) -> HostReportItem:
-    return HostReportItem(name=item.name, subject=item.subject, value=item.value, meaning=item.meaning, advice=item.advice or None, weight=item.weight)
+    return HostReportItem(name=item.name, area=item.area, value=item.value, meaning=item.meaning, advice=item.advice or None, weight=item.weight)
 
 
 def show_report(host: Host, report: ModelHostReport, items: Sequence[Item]) -> HostReport:
