@@ -1,12 +1,13 @@
 """What VMs did, as their hosts counted it: of all of them now, and the history of one; and what makes one exit, while somebody waits."""
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
 from starlette.responses import Response
 
 from houyi.api.answers import shown
@@ -25,6 +26,18 @@ from houyi.store.views.telemetry import Period, history, newest
 from houyi.store.views.vm import get_vm
 from houyi.wire.v1.exits import VmExits, VmExitsAsk, show_exits
 from houyi.wire.v1.telemetry import TelemetryHistory, TelemetryNow, VmTelemetry, show_telemetry
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]")
+
+
+def _written_out(value: object) -> object:
+    """Pydantic takes a number for a moment, too: seconds or milliseconds, as it guesses."""
+    if isinstance(value, str) and not _RFC_3339.match(value):
+        raise ValueError("a moment is written like 2026-11-23T17:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 
 router = APIRouter(tags=["telemetry"])
 
@@ -58,7 +71,7 @@ async def show_history(
     desk: AtDesk,
     asking: Asking,
     vm: Reference,
-    since: Annotated[AwareDatetime | None, Query(description="Only what ended after this moment (RFC 3339); by default of the last hour.")] = None,
+    since: Annotated[Moment | None, Query(description="Only what ended after this moment (RFC 3339); by default of the last hour.")] = None,
     step: Annotated[float, Query(description="Seconds that one item covers at least; 0: as it was counted.", ge=0, le=86400, allow_inf_nan=False)] = 0.0,
 ) -> Response:
     """Show what a VM did, period by period, oldest first."""
