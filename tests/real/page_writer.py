@@ -1,6 +1,6 @@
 """A guest of 512 bytes that writes memory and disk, and verifies every page while it writes: whatever a move loses or mixes up, it says.
 
-Each page holds the number of the last pass over it and, in its middle, its own address. 18 times a second it goes on over so many pages (64 << digit: a digit on
+Each page holds the number of the last pass over it and, in its middle, its own address; compressed it is half as large. 18 times a second it goes on over so many pages (64 << digit: a digit on
 the serial port sets how many), looks that each has the last pass's number, and writes the next. Every eighth time it writes a sector with a running
 number (in turn in 1024 places from sector 2048) and says: ` g<pass> w<sectors written> b<bad pages>`, in hex. '#' and the power button switch it off.
 
@@ -35,10 +35,18 @@ Its source (GNU as, .code16, linked at 0x7c00):
         movl $64, PER
         movl $1, GEN
         call unreal
-        mov pages, %ecx                 # every page: generation 0, and its own address in the middle
+        mov pages, %ecx                 # every page: one half that nothing makes smaller, generation 0, and its own address in the middle
         mov $BASE, %esi
         mov %esi, AT
-    1:  movl $0, %fs:(%esi)
+    1:  mov %esi, %edi
+        mov $512, %dx
+    7:  imul $1664525, %eax, %eax       # a linear congruential generator (Knuth, and Numerical Recipes)
+        inc %eax
+        mov %eax, %fs:(%edi)
+        add $4, %edi
+        dec %dx
+        jnz 7b
+        movl $0, %fs:(%esi)
         mov %esi, %fs:0x800(%esi)
         add $0x1000, %esi
         addr32 loop 1b
@@ -179,14 +187,14 @@ _LINE = re.compile(rb" g([0-9A-F]{8}) w([0-9A-F]{8}) b([0-9A-F]{8})\r\n")
 _PAGES_AT = 0x1FA
 
 _CODE = bytes.fromhex(
-    "fafc31c08ed88ec08ed0bc007cbf0006b90002f3ab88162406ba0206b80001ef66c70628064000000066c706100601000000e85f01668b0efa7d66be"
-    "000000016689361806646766c7060000000064676689b6000800006681c60010000067e2e46689362c06fbf4fae82801668b36180666a11006668b0e"
-    "280667668d58ff646766391e0f85d20064676639b6000800000f85c50064676689066681c600100000663b362c067208664066be0000000167e2c766"
-    "8936180666a31006ff062006f606200607756466ff061c0666a11c0666a3000825ff03660fb7c066050008000066a3080666c70600061000010066c7"
-    "06040600080000be00068a162406b44330c0cd138316140600b067bb1006e85b00b077bb1c06e85300b062bb1406e84b00b00de86900b00ae86400ba"
-    "0006edf6c401752ebafd03eca8010f8428ffbaf803ec3c23741c2c3088c166b84000000066d3e066a32806e90cff66ff061406e933ffba0406b80020"
-    "eff4ebfd50b020e81d0058e81900668b1fb9080066c1c30488d8240f3c0a1c692fe80300e2eec3baf803eec30f0116b07d0f20c00c010f22c0bb0800"
-    "8ee324fe0f22c031db8ee3c30f00b67d00000000000000000000ffff00000092cf"
+    "fafc31c08ed88ec08ed0bc007cbf0006b90002f3ab88162406ba0206b80001ef66c70628064000000066c706100601000000e87a01668b0efa7d66be"
+    "0000000166893618066689f7ba00026669c00d661900664064676689076683c7044a75eb646766c7060000000064676689b6000800006681c6001000"
+    "0067e2c96689362c06fbf4fae82801668b36180666a11006668b0e280667668d58ff646766391e0f85d20064676639b6000800000f85c50064676689"
+    "066681c600100000663b362c067208664066be0000000167e2c7668936180666a31006ff062006f606200607756466ff061c0666a11c0666a3000825"
+    "ff03660fb7c066050008000066a3080666c70600061000010066c706040600080000be00068a162406b44330c0cd138316140600b067bb1006e85b00"
+    "b077bb1c06e85300b062bb1406e84b00b00de86900b00ae86400ba0006edf6c401752ebafd03eca8010f8428ffbaf803ec3c23741c2c3088c166b840"
+    "00000066d3e066a32806e90cff66ff061406e933ffba0406b80020eff4ebfd50b020e81d0058e81900668b1fb9080066c1c30488d8240f3c0a1c692f"
+    "e80300e2eec3baf803eec30f0116cb7d0f20c00c010f22c0bb08008ee324fe0f22c031db8ee3c30f00d17d00000000000000000000ffff00000092cf"
 )
 
 
