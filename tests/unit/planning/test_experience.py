@@ -9,7 +9,7 @@ import pytest
 from houyi.model.ids import HostId, MigrationId, VmId
 from houyi.model.line import LineAnswer, LineAsked, LineRates
 from houyi.model.migration import End, Figures, GuestSample, Migration, MigrationKind, MigrationState, MoveMode, Order, Outcome, Presence, Terms
-from houyi.model.vm import DesiredVm, Vm
+from houyi.model.vm import DesiredVm, Vm, VmState
 from houyi.planning.migration.experience import (
     DIRTY_ASSUMED_MIB_S,
     FEW,
@@ -21,7 +21,7 @@ from houyi.planning.migration.experience import (
     measured,
 )
 from houyi.planning.migration.forecast import PACKED_MIB_S, SETUP_SECONDS, ZSTD_RATIO, Forecast, Line
-from made import a_vm, an_image
+from made import a_vm, an_image, an_observation
 from unit.planning.moves import move, seen
 
 A, B, C = HostId("a"), HostId("b"), HostId("c")
@@ -150,6 +150,18 @@ class TestGuest:
 def samples(**rates: float) -> Experience:
     """`s1=40.0`: 40 MiB/s over one second."""
     return Experience(samples={VmId("v"): [GuestSample(vm_id=VmId("v"), dirty_mib_s=rate, seconds=float(name[1:])) for name, rate in rates.items()]})
+
+
+    def test_one_that_its_user_has_paused_writes_nothing_and_does_not_stand_still_for_a_move(self) -> None:
+        running, samples = vm(), {VmId("v"): [GuestSample(vm_id=VmId("v"), dirty_mib_s=90.0, memory_mib=500.0)]}
+        paused = replace(running, observed=an_observation(running.desired, VmState.PAUSED))
+        known = Experience(samples=samples)
+        assert measured(paused, Line(), known).dirty_mib_s == 0
+        told = foretell(paused, A, B, Terms(), known)
+        assert (told.converges, told.mode, told.downtime_ms) == (True, MoveMode.PLAIN, 0.0)
+        assert "the guest is paused" in told.why
+        resumed = replace(running, observed=an_observation(running.desired, VmState.RUNNING))
+        assert foretell(resumed, A, B, Terms(), known).downtime_ms > 0
 
 
 class TestWriting:

@@ -13,7 +13,7 @@ from statistics import median
 from houyi.model.ids import HostId, VmId
 from houyi.model.line import LineAsked, LineRates
 from houyi.model.migration import Figures, Forecast, GuestSample, Migration, MigrationKind, MigrationState, MoveMode, Outcome, Terms
-from houyi.model.vm import LOCAL, Vm
+from houyi.model.vm import LOCAL, EffectiveState, Vm, effective
 from houyi.planning.migration.forecast import HISTORY, PACKED_MIB_S, SETUP_SECONDS, ZSTD_RATIO, Correction, Line, Measured, correction, forecast
 
 LINE_ASSUMED_MIB_S = 110.0
@@ -61,6 +61,9 @@ def measured(vm: Vm, line: Line, known: Experience) -> Measured:
     known_rate = bool(samples)
     if not samples and last is not None and last.dirty_mib_s > 0 and not last.throttle_percent:
         dirty, known_rate = last.dirty_mib_s, True
+    paused = effective(vm) is EffectiveState.PAUSED
+    if paused:
+        dirty, known_rate = 0.0, True
     return Measured(
         memory_mib=min(float(spec.memory_mib), memory or float(spec.memory_mib)),
         dirty_mib_s=dirty if known_rate else DIRTY_ASSUMED_MIB_S * spec.vcpus,
@@ -70,6 +73,7 @@ def measured(vm: Vm, line: Line, known: Experience) -> Measured:
         samples=len(samples) or int(known_rate),
         vcpus=spec.vcpus,
         smaller=_smaller(vm, known),
+        paused=paused,
     )
 
 

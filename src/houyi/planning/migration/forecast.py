@@ -79,6 +79,8 @@ class Measured:
     vcpus: int = 1
     smaller: float = ZSTD_RATIO
     """By how much its memory can be compressed."""
+    paused: bool = False
+    """By its user: it writes nothing, and does not stand still because of the move."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,13 +184,13 @@ def forecast(measured: Measured, terms: Terms, corrected: Correction, blockers: 
     corrected = replace(corrected.modes.get(way.mode, corrected), moves=corrected.moves)
     why = way.why if way.course.converges else f"{way.why}, and that is not enough: it would have to stop for {way.course.stop_ms:.0f} ms"
     rests = [f"{corrected.moves} earlier moves correct it" if corrected.moves else "no earlier move corrects it yet"]
-    rests += ["the guest's dirty rate is assumed"] if not measured.samples else []
+    rests += ["the guest is paused"] if measured.paused else ["the guest's dirty rate is assumed"] if not measured.samples else []
     rests += ["the line is assumed"] if measured.line.assumed else []
     return Forecast(
         converges=way.course.converges,
         mode=way.mode,
         total_seconds=round(measured.line.setup_seconds + way.course.seconds * corrected.seconds, 2),
-        downtime_ms=round((HANDOVER_MS + way.course.stop_ms) * corrected.downtime, 1),
+        downtime_ms=0.0 if measured.paused else round((HANDOVER_MS + way.course.stop_ms) * corrected.downtime, 1),
         sent_mib=round(way.course.sent_mib * corrected.sent, 1),
         why="; ".join((why, *rests)),
         blockers=tuple(blockers),
