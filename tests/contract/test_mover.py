@@ -145,6 +145,7 @@ async def test_where_nothing_moves(machines: Machines) -> None:
     sample = await mover.sample(vm.id, 1.0)
     assert (sample.vm_id, sample.seconds, sample.dirty_mib_s >= 0.0) == (vm.id, 1.0, True)
     assert not machines.source.real or (sample.memory_mib > 0 and sample.disk_mib > 0)
+    assert (await mover.sample(vm.id, 0.25)).seconds == 0.25
     await machines.source.ports.machine.destroy(vm.id)
     assert await presence(machines, vm) == (Presence.OFF, Presence.NONE)
     with pytest.raises(Conflict) as stopped:

@@ -1,6 +1,6 @@
 """Looks now and then at how fast each guest writes to its memory, so that a move of it can be foretold; never while it moves.
 
-QEMU compares a sample of the guest's pages over a second or four, which costs the guest nothing that it could notice. Still one guest is looked at at a time.
+QEMU compares a sample of the guest's pages over a moment or some seconds, which costs the guest nothing that it could notice. Still one guest is looked at at a time.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -23,8 +23,8 @@ TURN_SECONDS = 5.0
 """Between two looks at all: a host of a hundred guests spends a fifth of its time with one of them sampled."""
 SETTLED_SECONDS = 30.0
 """A guest that has just been started, or has just arrived, is not as it will be."""
-SPANS = (1.0, 4.0)
-"""How long is compared, in turn: the shortest that QEMU offers, and one that tells by how much fewer new pages it was whether the guest writes to the same again."""
+SPANS = (0.25, 4.0)
+"""How long is compared, in turn: so short that a guest that writes fast has not written to everything by then, and one that tells by how much fewer new pages it was whether the guest writes to the same again."""
 
 Sample = Callable[[VmId, float], Awaitable[GuestSample]]
 """(VM, seconds) -> what was seen in them. :raise HouyiError: it cannot be told now."""

@@ -265,7 +265,7 @@ class Mover(Protocol):
         ...
 
     async def sample(self, vm_id: VmId, seconds: float) -> GuestSample:
-        """How the guest uses its memory and its disk now; what it dirties is measured over `seconds` (1 to 60). Without a time.
+        """How the guest uses its memory and its disk now; what it dirties is measured over `seconds` (0.1 to 60; or what the machine can, as the answer says). Without a time.
 
         :raise Conflict: `not_running`, `vm_moving`: it would disturb the move. :raise Failed: `dirty_rate_unknown`.
         """

@@ -6,7 +6,7 @@ from typing import Any
 import libvirt
 import pytest
 
-from houyi.host.libvirt.sampled import allocated_mib, sample_of
+from houyi.host.libvirt.sampled import allocated_mib, begin_sample, sample_of
 from houyi.model.ids import VmId
 
 RATE = {"dirtyrate.calc_status": libvirt.VIR_DOMAIN_DIRTYRATE_MEASURED, "dirtyrate.megabytes_per_second": 12}
@@ -39,3 +39,20 @@ def test_what_a_disk_takes_up(tmp_path: Path) -> None:
         file.write(b"x" * (2 << 20))
         file.truncate(1 << 30)
     assert 2.0 <= allocated_mib(disk) < 4.0
+
+
+class OldQemu:
+    """As libvirt shows a domain whose QEMU has no idea of parts of a second."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def startDirtyRateCalc(self, seconds: int, mode: int) -> None:  # noqa: N802 - libvirt's
+        self.asked.append(seconds)
+
+
+@pytest.mark.parametrize(("seconds", "span"), [(1.0, 1), (3.6, 4), (4000.0, 60)])
+def test_whole_seconds_are_libvirts(seconds: float, span: int) -> None:
+    domain = OldQemu()
+    assert begin_sample(domain, seconds) == span
+    assert domain.asked == [span]

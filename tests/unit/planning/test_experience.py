@@ -151,7 +151,6 @@ def samples(**rates: float) -> Experience:
     """`s1=40.0`: 40 MiB/s over one second."""
     return Experience(samples={VmId("v"): [GuestSample(vm_id=VmId("v"), dirty_mib_s=rate, seconds=float(name[1:])) for name, rate in rates.items()]})
 
-
     def test_one_that_its_user_has_paused_writes_nothing_and_does_not_stand_still_for_a_move(self) -> None:
         running, samples = vm(), {VmId("v"): [GuestSample(vm_id=VmId("v"), dirty_mib_s=90.0, memory_mib=500.0)]}
         paused = replace(running, observed=an_observation(running.desired, VmState.PAUSED))

@@ -24,7 +24,7 @@ from houyi.host.libvirt.connection import LibvirtConnection
 from houyi.host.libvirt.domains import Memory, mark_of
 from houyi.host.libvirt.jobs import LEAST_THROTTLE, Endings, figures_of
 from houyi.host.libvirt.presences import is_postcopy, presence
-from houyi.host.libvirt.sampled import SECONDS, allocated_mib, begin_sample, end_sample
+from houyi.host.libvirt.sampled import allocated_mib, begin_sample, end_sample
 from houyi.model.errors import Conflict, Failed, Invalid
 from houyi.model.host import Accelerator, NumaNode
 from houyi.model.ids import VmId
@@ -121,11 +121,10 @@ class LibvirtMover:
         self._memory.forget(vm_id)
 
     async def sample(self, vm_id: VmId, seconds: float) -> GuestSample:
-        asked = min(max(round(seconds), SECONDS.start), SECONDS.stop - 1)
-        await self._connection.call(lambda connection: begin_sample(_resting(connection, vm_id), asked))
-        await asyncio.sleep(asked)
+        span = await self._connection.call(lambda connection: begin_sample(_resting(connection, vm_id), seconds))
+        await asyncio.sleep(span)
         for _ in range(50):
-            found = await self._connection.call(lambda connection: end_sample(connection, _resting(connection, vm_id), float(asked)))
+            found = await self._connection.call(lambda connection: end_sample(connection, _resting(connection, vm_id), span))
             if found is not None:
                 return replace(found, disk_mib=await asyncio.to_thread(allocated_mib, self._maker.files.disk(vm_id)))
             await asyncio.sleep(_POLL_SECONDS)

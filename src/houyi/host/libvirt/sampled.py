@@ -1,22 +1,43 @@
 """How a guest uses its memory and its disk, by QEMU's sample of its pages, its balloon's statistics and the size of its disk's file."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import libvirt
+import libvirt_qemu
 
 from houyi.model.ids import VmId
 from houyi.model.migration import GuestSample
 
-SECONDS = range(1, 61)
+SECONDS_MIN, SECONDS_MAX = 0.1, 60.0
 """Over which QEMU compares."""
+PAGES = 8192
+"""Of a guest that are compared within less than a second, as far as QEMU lets it be chosen: 32 MiB to read."""
+_PAGES_OF_GIB = (128, 4096)
+"""That QEMU takes."""
 _KIB, _SECTOR = 1 << 10, 512
 
 
-def begin_sample(domain: Any, seconds: int) -> None:
-    """It goes on by itself, and costs the guest nothing."""
-    domain.startDirtyRateCalc(seconds, libvirt.VIR_DOMAIN_DIRTYRATE_MODE_PAGE_SAMPLING)
+def begin_sample(domain: Any, seconds: float) -> float:
+    """It goes on by itself, and costs the guest nothing.
+
+    :return: over how long it is: parts of a second are told only to QEMU itself, from 8.2 on; libvirt and older ones know whole seconds.
+    """
+    asked = min(max(seconds, SECONDS_MIN), SECONDS_MAX)
+    if asked < 1 and _begin_short(domain, asked):
+        return asked
+    whole = max(1, round(asked))
+    domain.startDirtyRateCalc(whole, libvirt.VIR_DOMAIN_DIRTYRATE_MODE_PAGE_SAMPLING)
+    return float(whole)
+
+
+def _begin_short(domain: Any, seconds: float) -> bool:
+    least, most = _PAGES_OF_GIB
+    pages = min(most, max(least, round(PAGES / (domain.maxMemory() / _KIB**2))))
+    how = {"calc-time": round(seconds * 1000), "calc-time-unit": "millisecond", "sample-pages": pages}
+    return "error" not in json.loads(libvirt_qemu.qemuMonitorCommand(domain, json.dumps({"execute": "calc-dirty-rate", "arguments": how}), 0))
 
 
 def end_sample(connection: Any, domain: Any, seconds: float) -> GuestSample | None:
