@@ -1,9 +1,12 @@
 """The port Telemetry: what every machine tells of the VMs that run on it."""
 
+import asyncio
+
 import pytest
 
 from contract.hosts import NETWORK, Host, new_vm, with_nic
 from houyi.model.errors import Conflict, Unavailable
+from houyi.planning.latency import KINDS
 from houyi.planning.telemetry import flat, rates
 
 
@@ -58,6 +61,31 @@ async def test_a_paused_guest_is_counted(host: Host) -> None:
         return None if found is None else found.vcpus[0].cpu
 
     assert await host.until(later, lambda cpu: cpu is not None) == 0
+
+
+async def test_how_long_disks_take(host: Host) -> None:
+    vm, off = await host.booted(new_vm()), new_vm()
+    telemetry = host.ports.telemetry
+
+    async def requests() -> int:
+        looking = asyncio.create_task(telemetry.latency(vm.id, 0.5))
+
+        async def done() -> bool:
+            return looking.done()
+
+        await host.until(done)
+        found = await looking
+        assert (found.vm_id, found.disks[0].name, found.seconds >= 0.5) == (vm.id, "vda", True)
+        return sum(sum(getattr(disk, kind)) for disk in found.disks for kind in KINDS)
+
+    await requests()
+    if host.real:
+        await host.ports.machine.reset(vm.id)  # a guest that starts reads its disk
+    assert await host.until(requests)
+    for one, seconds, code in ((off, 1.0, "not_running"), (vm, 61.0, "latency_too_long")):
+        with pytest.raises(Conflict) as refused:
+            await telemetry.latency(one.id, seconds)
+        assert refused.value.code == code
 
 
 async def test_without_libvirt_nothing_is_told(host: Host) -> None:

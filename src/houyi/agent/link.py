@@ -164,7 +164,7 @@ class Link:
             self._welcomed(welcome)
             self._connection = connection
             send = partial(self._send, connection)
-            talks = _Talks(Streams(self._ports.consoles, send), Traces(self._ports.tracing, send))
+            talks = _Talks(Streams(self._ports.consoles, send), Traces(self._ports.tracing, self._ports.telemetry, send))
             loop.wake(urgent=True)  # images can be had again
             try:
                 await _first_to_end(self._hear(connection, loop, talks), self._tell(connection))

@@ -1,10 +1,10 @@
-"""Answers what the server asks about a VM's exits: each question is a task of its own, and ends with its connection."""
+"""Answers what the server asks about a VM's exits and its disks: each question is a task of its own, and ends with its connection."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 from houyi.base.log import get_log
-from houyi.host.measures import Tracing
+from houyi.host.measures import Telemetry, Tracing
 from houyi.model.errors import HouyiError, Problem
 from houyi.wire.agents import Message, TraceAsk, TraceDone
 
@@ -19,8 +19,8 @@ Send = Callable[[Message], Awaitable[None]]
 class Traces:
     """Those of one connection to the server; `close()` when it ends."""
 
-    def __init__(self, tracing: Tracing, send: Send) -> None:
-        self._tracing, self._send = tracing, send
+    def __init__(self, tracing: Tracing, telemetry: Telemetry, send: Send) -> None:
+        self._tracing, self._telemetry, self._send = tracing, telemetry, send
         self._tasks: set[asyncio.Task[None]] = set()
 
     def ask(self, message: TraceAsk) -> None:
@@ -42,18 +42,16 @@ class Traces:
 
     async def _done(self, message: TraceAsk) -> TraceDone:
         if len(self._tasks) > TRACES_MAX:
-            return TraceDone(
-                request=message.request, error=Problem("too_many_traces", f"exits of {TRACES_MAX} VMs of this host are being traced: try again later")
-            )
+            return TraceDone(request=message.request, error=Problem("too_many_traces", f"{TRACES_MAX} VMs of this host are being looked at: try again later"))
         try:
+            if message.what == "latency":
+                return TraceDone(request=message.request, latency=await self._telemetry.latency(message.vm_id, message.seconds))
             return TraceDone(request=message.request, profile=await self._tracing.profile(message.vm_id, message.seconds))
         except HouyiError as error:
             return TraceDone(request=message.request, error=error.problem)
         except Exception:
             log.exception("tracing_failed", vm=message.vm_id)
-            return TraceDone(
-                request=message.request, error=Problem("tracing_refused", "the exits could not be traced: the agent's log on the VM's host says why")
-            )
+            return TraceDone(request=message.request, error=Problem("tracing_refused", "the VM could not be looked at: the agent's log on its host says why"))
 
 
 async def clear(tracing: Tracing) -> None:

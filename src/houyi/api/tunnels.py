@@ -1,9 +1,10 @@
-"""What the API asks of a VM's host while somebody waits, over the host's link: consoles and displays, and what makes a VM exit. A port between the two doors."""
+"""What the API asks of a VM's host while somebody waits, over the host's link: consoles and displays, what makes a VM exit, and how long its disks take. A port between the two doors."""
 
 from typing import Literal, Protocol
 
 from houyi.model.exits import ExitProfile
 from houyi.model.ids import HostId, VmId
+from houyi.model.latency import LatencyProfile
 
 TunnelKind = Literal["serial", "vnc", "log"]
 
@@ -25,6 +26,13 @@ class Tunnels(Protocol):
 
     async def profile(self, host_id: HostId, vm_id: VmId, seconds: float) -> ExitProfile:
         """What made the VM exit during the next `seconds`.
+
+        :raise Unavailable: `host_unreachable`, `too_many_traces`, `trace_late`. :raise Conflict: as the host refused.
+        """
+        ...
+
+    async def latency(self, host_id: HostId, vm_id: VmId, seconds: float) -> LatencyProfile:
+        """How long requests to the VM's disks took during the next `seconds`.
 
         :raise Unavailable: `host_unreachable`, `too_many_traces`, `trace_late`. :raise Conflict: as the host refused.
         """

@@ -1,6 +1,7 @@
 """Plots of what was counted, into files; matplotlib is loaded only here, and only when something is drawn."""
 
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,4 +76,23 @@ def plot_reasons(found: Mapping[str, Any], file: Path) -> None:
     right.set_xlabel("ms outside the guest, a second")
     for axes in (left, right):
         axes.grid(alpha=0.3, axis="x")
+    save(figure, file)
+
+
+def plot_latency(found: Mapping[str, Any], file: Path) -> None:
+    """What share of requests took at most so long, of each kind to each disk. :param found: as the API answers it."""
+    figure = new_figure(1)
+    axes = figure.subplots()
+    for one in found["requests"]:
+        steps = [step for step in one["histogram"] if step["to_ms"] is not None]
+        shares = list(accumulate(step["count"] / one["count"] for step in steps))
+        axes.step([step["to_ms"] for step in steps], shares, where="post", label=f"{one['disk']} {one['kind']}, {one['count']}", marker=".")
+    axes.set_xscale("log")
+    axes.set_xlabel("ms")
+    axes.set_ylabel("share of requests that took at most so long")
+    axes.set_ylim(0, 1.02)
+    axes.set_title(f"Disks of {found['vm_name']}, {found['seconds']:.0f} s")
+    axes.grid(alpha=0.3)
+    if found["requests"]:
+        axes.legend(loc="lower right", fontsize="small")
     save(figure, file)

@@ -302,5 +302,6 @@ app.command("houyi.cli.vm_create:create", name="create")
 app.command("houyi.cli.migration:migrate", name="migrate")
 for _name in ("top", "exits"):
     app.command(f"houyi.cli.telemetry:{_name}", name=_name)
+app.command("houyi.cli.latency:latency", name="latency")
 for _name in ("console", "log", "vnc"):
     app.command(f"houyi.cli.vm_console:{_name}", name=_name)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from houyi.model.exits import ExitProfile
 from houyi.model.ids import VmId
+from houyi.model.latency import LatencyProfile
 from houyi.model.telemetry import VmCounters
 
 
@@ -21,6 +22,13 @@ class Telemetry(Protocol):
 
     async def counters_of(self, vm_id: VmId) -> VmCounters:
         """Of one VM, now. :raise Conflict: `not_running`. :raise Unavailable: libvirt is away."""
+        ...
+
+    async def latency(self, vm_id: VmId, seconds: float) -> LatencyProfile:
+        """How long requests to the VM's disks take during the next `seconds` (at most LATENCY_SECONDS_MAX).
+
+        :raise Conflict: `not_running`, also when it is started again meanwhile; `latency_too_long`. :raise Failed: `latency_unknown`. :raise Unavailable: libvirt is away.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ from houyi.wire.v1.host import Host, HostDrainPlan, HostUpdate
 from houyi.wire.v1.host_report import HostReport
 from houyi.wire.v1.image import Image, ImageCreate, ImageUpdate
 from houyi.wire.v1.join_token import JoinTokenCreate, JoinTokenCreated
+from houyi.wire.v1.latency import VmLatency, VmLatencyAsk
 from houyi.wire.v1.migration import Migration, MigrationPlan, VmMigrate
 from houyi.wire.v1.network import Network, NetworkCreate
 from houyi.wire.v1.operation import Operation
@@ -67,6 +68,11 @@ class VmTelemetryCalls:
     def exits(self, vm: str, seconds: float = 10.0) -> Call[VmExits]:
         """What makes it exit, by reason, with the time spent; answers after `seconds` (60 at most). :raise Conflict: `no_vm_exits`: it runs under TCG."""
         return Call("POST", path("vms", vm, "exits"), VmExits.model_validate, VmExitsAsk(seconds=seconds))
+
+    @method
+    def latency(self, vm: str, seconds: float = 10.0) -> Call[VmLatency]:
+        """How long requests to its disks take; answers after `seconds` (60 at most)."""
+        return Call("POST", path("vms", vm, "latency"), VmLatency.model_validate, VmLatencyAsk(seconds=seconds))
 
 
 class VmTuningCalls:

@@ -20,6 +20,7 @@ from houyi.model.host import HostFacts, HostLoad
 from houyi.model.host_report import HostTraits
 from houyi.model.ids import HostId, ImageId, VmId
 from houyi.model.image import DesiredImage
+from houyi.model.latency import LatencyProfile
 from houyi.model.line import LineAnswer, LineAsk
 from houyi.model.migration import DesiredMove, GuestSample, ObservedMove
 from houyi.model.network import DesiredNetwork
@@ -214,11 +215,12 @@ class StreamClose(Message, frozen=True):
 
 
 class TraceAsk(Message, frozen=True):
-    """Server to agent: look at what makes a VM exit, for so long."""
+    """Server to agent: look at what makes a VM exit, or how long its disks take, for so long."""
 
     request: int
     vm_id: VmId
     seconds: float
+    what: Literal["exits", "latency"] = "exits"
 
 
 class TraceDone(Message, frozen=True):
@@ -226,6 +228,7 @@ class TraceDone(Message, frozen=True):
 
     request: int
     profile: ExitProfile | None = None
+    latency: LatencyProfile | None = None
     error: Problem | None = None
 
 

@@ -10,6 +10,7 @@ from houyi.agent.traces import TRACES_MAX, Traces
 from houyi.model.errors import Conflict, Failed
 from houyi.model.exits import ExitProfile, Virtualization
 from houyi.model.ids import VmId
+from houyi.model.latency import LatencyProfile
 from houyi.wire.agents import Message, TraceAsk, TraceDone
 
 A = VmId("a")
@@ -27,6 +28,9 @@ class Kernel:
             raise self.fails
         return ExitProfile(vm_id=vm_id, began_at=1.0, seconds=seconds, virtualization=Virtualization.SVM, reasons={})
 
+    async def latency(self, vm_id: VmId, seconds: float) -> LatencyProfile:
+        return LatencyProfile(vm_id=vm_id, began_at=1.0, seconds=seconds, disks=())
+
     async def clear(self) -> None:
         self.cleared += 1
         if self.fails is not None:
@@ -41,7 +45,7 @@ class Line:
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.traces = Traces(self.kernel, self.send)
+        self.traces = Traces(self.kernel, self.kernel, self.send)
 
     async def send(self, message: Message) -> None:
         if self.lost:
@@ -64,6 +68,13 @@ async def test_each_is_answered(anyio_backend: str) -> None:
     line.traces.ask(TraceAsk(request=5, vm_id=A, seconds=3.0))
     line.kernel.go.set()
     assert [(one.request, one.profile and one.profile.seconds, one.error) for one in await line.told(2)] == [(4, 2.0, None), (5, 3.0, None)]
+
+
+async def test_disks_are_asked_for_in_the_same_way() -> None:
+    line = Line()
+    line.traces.ask(TraceAsk(request=1, vm_id=A, seconds=2.0, what="latency"))
+    (one,) = await line.told(1)
+    assert (one.profile, one.error, one.latency and one.latency.seconds) == (None, None, 2.0)
 
 
 @pytest.mark.parametrize(("error", "code"), [(Conflict("no_vm_exits", "TCG"), "no_vm_exits"), (ZeroDivisionError("a bug"), "tracing_refused")])

@@ -20,6 +20,7 @@ POSTS: dict[str, Any] = {
     "/v1/vms/{vm}/migrate": None,
     "/v1/vms/{vm}/experiments": {"knobs": {"hpet": "on"}, "restart": True},
     "/v1/vms/{vm}/exits": {"seconds": 1.0},
+    "/v1/vms/{vm}/latency": {"seconds": 1.0},
     "/v1/vms/{vm}/advice": {"seconds": 1.0},
     "/v1/vms/{vm}/tickets": {"kind": "console"},
     "/v1/pools": {"name": "once"},
@@ -75,7 +76,7 @@ async def test_twice_is_once(world: World) -> None:
             assert again.json() == expected, path
             if path != "/v1/vms/{vm}/tickets":
                 assert again.headers["idempotency-replayed"] == "true"
-            if path not in ("/v1/vms/{vm}/tickets", "/v1/vms/{vm}/exits", "/v1/vms/{vm}/advice"):
+            if path not in ("/v1/vms/{vm}/tickets", "/v1/vms/{vm}/exits", "/v1/vms/{vm}/latency", "/v1/vms/{vm}/advice"):
                 assert (again.headers["location"], again.headers["etag"]) == (first.headers["location"], first.headers["etag"])
             other = await client.post(where, json=body, params={"project": "mine"}, headers={"Idempotency-Key": f"key:{path}"})
             assert (other.status_code, other.json()["code"]) == (409, "idempotency_mismatch"), path

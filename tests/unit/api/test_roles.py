@@ -50,6 +50,7 @@ TABLE = (
     row("GET", "/v1/telemetry", 200, 200, 200),
     row("GET", "/v1/vms/{vm}/telemetry", 200, 404, 200),
     row("POST", "/v1/vms/{vm}/exits", 200, 404, 200, {"seconds": 1.0}),
+    row("POST", "/v1/vms/{vm}/latency", 200, 404, 200, {"seconds": 1.0}),
     row("GET", "/v1/vms/{vm}/log", 200, 404, 200),
     row("POST", "/v1/vms/{vm}/tickets", 201, 404, 201, {"kind": "vnc"}),
     row("GET", "/v1/vm-types", 200, 200, 200),

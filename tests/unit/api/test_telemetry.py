@@ -98,6 +98,26 @@ async def test_exits_by_reason_are_looked_at_while_one_waits(small_world: World)
         assert (refused.status_code, refused.json()["code"]) == (409, "no_vm_exits")
 
 
+async def test_disks_are_looked_at_while_one_waits(world: World) -> None:
+    world.far.reset()
+    vm = await world.new_vm("writing")
+    async with world.client("member") as client:
+        answer = await client.post("/v1/vms/writing/latency", json={"seconds": 2.5})
+        assert answer.status_code == 200, answer.text
+        assert world.far.profiled == [(world.host_id, vm.id, 2.5)]
+        told = answer.json()
+        assert (told["vm_name"], told["seconds"]) == ("writing", 2.0)
+        (one,) = told["requests"]
+        assert (one["disk"], one["kind"], one["count"], one["count_s"], one["most_ms"]) == ("vda", "writes", 10, 5.0, 2.0)
+        assert one["histogram"] == [{"to_ms": 1.0, "count": 1}, {"to_ms": 2.0, "count": 9}]
+        assert 1.0 < one["p50_ms"] < one["p90_ms"] < one["p99_ms"] < 2.0
+        for wrong in ({"seconds": 61}, {"seconds": 0}, {"minutes": 1}):
+            assert (await client.post("/v1/vms/writing/latency", json=wrong)).status_code == 400, wrong
+        world.far.refuses = Conflict("latency_unknown", "QEMU does not count")
+        refused = await client.post("/v1/vms/writing/latency")
+        assert (refused.status_code, refused.json()["code"]) == (409, "latency_unknown")
+
+
 async def test_what_does_not_run_under_kvm_has_no_exits(small_world: World) -> None:
     world = small_world
     world.far.reset()

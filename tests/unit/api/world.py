@@ -31,11 +31,13 @@ from houyi.model.exits import ExitProfile, Spent, Virtualization
 from houyi.model.experiment import Workload
 from houyi.model.ids import HostId, ProjectId, VmId
 from houyi.model.image import Image
+from houyi.model.latency import DiskLatency, LatencyProfile
 from houyi.model.network import NetworkKind, NetworkSpec
 from houyi.model.placement_group import GroupPolicy, PlacementGroupSpec
 from houyi.model.project import Project
 from houyi.model.token import Role
 from houyi.model.vm import DesiredVm, VmState
+from houyi.planning.latency import BINS
 from houyi.store.claims import claim_host
 from houyi.store.journal import insert_operation
 from houyi.store.rows.event import insert_event
@@ -96,6 +98,14 @@ class Far:
         reasons = {"hlt": Spent(len(self.profiled), 1000), "msr": Spent(10, 10_000)}
         msrs = {"write tsc_deadline": 8}
         return ExitProfile(vm_id=vm_id, began_at=1e9, seconds=2.0, virtualization=Virtualization.SVM, reasons=reasons, msrs=msrs)
+
+    async def latency(self, host_id: HostId, vm_id: VmId, seconds: float) -> LatencyProfile:
+        if self.refuses is not None:
+            raise self.refuses
+        self.profiled.append((host_id, vm_id, seconds))
+        none = (0,) * BINS
+        disk = DiskLatency(name="vda", reads=none, writes=(*none[:6], len(self.profiled), 9, *none[8:]), flushes=none)
+        return LatencyProfile(vm_id=vm_id, began_at=1e9, seconds=2.0, disks=(disk,))
 
     async def open(self, host_id: HostId, vm_id: VmId, kind: TunnelKind) -> Tunnel:
         if self.refuses is not None:

@@ -439,6 +439,25 @@ EXITS = {
     "symptoms": {"halt": 200.0, "timer": 80.0, "msr": 20.0},
     "dropped": 0,
 }
+LATENCY = {
+    "vm_id": numbered(3),
+    "vm_name": "hello",
+    "began_at": AT,
+    "seconds": 5.0,
+    "requests": [
+        {
+            "disk": "vda",
+            "kind": "writes",
+            "count": 100,
+            "count_s": 20.0,
+            "p50_ms": 0.0625,
+            "p90_ms": 0.9,
+            "p99_ms": 6000.0,
+            "most_ms": None,
+            "histogram": [{"to_ms": 0.1, "count": 80}, {"to_ms": 1.0, "count": 18}, {"to_ms": None, "count": 2}],
+        }
+    ],
+}
 KNOB: dict[str, Any] = {
     "name": "net_poll_us",
     "subject": "net",
@@ -539,6 +558,8 @@ class FakeApi:
             return _json(200, {"items": [PERIOD]})
         if path.endswith("/exits"):
             return _json(200, EXITS)
+        if path.endswith("/latency"):
+            return _json(200, LATENCY)
         if path.startswith("/v1/hosts/") and path.endswith("/report"):
             return _json(200, REPORT)
         if path.endswith("/telemetry"):

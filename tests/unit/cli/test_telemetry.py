@@ -6,7 +6,7 @@ import pytest
 
 from houyi.cli.telemetry import nanoseconds, number
 from unit.cli.conftest import Houyi
-from unit.cli.fake_api import EXITS, HISTORY, PERIOD, FakeApi
+from unit.cli.fake_api import EXITS, HISTORY, LATENCY, PERIOD, FakeApi
 
 TCG = {**PERIOD, "kvm": False, "exits_s": 0.0, "exits": {}, "vm_name": "slow"}
 
@@ -92,6 +92,22 @@ def test_exits_by_reason(houyi: Houyi, api: FakeApi, tmp_path: Path) -> None:
     api.refuse("POST", "/v1/vms/hello/exits", 409, "no_vm_exits", "hello runs under TCG: there are no VM exits")
     refused = houyi("vm", "exits", "hello", "--by-reason")
     assert (refused.code, "there are no VM exits" in refused.err) == (4, True)
+
+
+def test_how_long_disks_take(houyi: Houyi, api: FakeApi, tmp_path: Path) -> None:
+    ran = houyi("vm", "latency", "hello", "--seconds", "5", "--histogram", "--plot", str(tmp_path / "disks.png"))
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert lines[:2] == [
+        ["DISK", "KIND", "REQUESTS", "/S", "P50", "P90", "P99", "AT", "MOST"],
+        ["vda", "writes", "100", "20", "62.5", "µs", "900.0", "µs", "6.0", "s", "more"],
+    ]
+    assert ["vda", "writes", "100.0", "µs", "80"] in lines
+    assert ["vda", "writes", "more", "2"] in lines
+    assert (tmp_path / "disks.png").read_bytes().startswith(b"\x89PNG")
+    api.answer("POST", "/v1/vms/hello/latency", (200, {**LATENCY, "requests": []}))
+    idle = houyi("vm", "latency", "hello", "--plot", str(tmp_path / "idle.png"))
+    assert (idle.out, "asked nothing of its disks in 5 s" in idle.err) == ("", True)
+    assert api.last("POST").body == {"seconds": 10.0}
 
 
 def test_times_are_short() -> None:

@@ -17,6 +17,7 @@ from houyi.control.control import Control
 from houyi.model.errors import Forbidden, HouyiError, Invalid, NotFound, Stale, Unavailable
 from houyi.model.exits import ExitProfile
 from houyi.model.ids import HostId, VmId
+from houyi.model.latency import LatencyProfile
 from houyi.store.views.vm import hosts_of_changes
 from houyi.wire.agents import Refused, encode
 
@@ -68,7 +69,11 @@ class Links:
 
     async def profile(self, host_id: HostId, vm_id: VmId, seconds: float) -> ExitProfile:
         """:raise Unavailable: `host_unreachable`, `too_many_traces`, `trace_late`, `vm_not_on_host`. :raise Conflict: as the host refused."""
-        return await self._session_of(host_id, vm_id).traces.ask(vm_id, seconds)
+        return await self._session_of(host_id, vm_id).traces.exits(vm_id, seconds)
+
+    async def latency(self, host_id: HostId, vm_id: VmId, seconds: float) -> LatencyProfile:
+        """:raise Unavailable: `host_unreachable`, `too_many_traces`, `trace_late`, `vm_not_on_host`. :raise Conflict: as the host refused."""
+        return await self._session_of(host_id, vm_id).traces.latency(vm_id, seconds)
 
     def _session_of(self, host_id: HostId, vm_id: VmId) -> Session:
         session = self._sessions.get(host_id)

@@ -20,6 +20,7 @@ from houyi.model.errors import Forbidden, Invalid, NotFound, Unavailable
 from houyi.model.exits import ExitProfile
 from houyi.model.host import HOST_URI
 from houyi.model.ids import HostId, VmId
+from houyi.model.latency import LatencyProfile
 from houyi.model.names import is_id
 from houyi.wire.agents import MAX_MESSAGE_BYTES, PROTOCOL, JoinAsk, JoinCa, JoinDone, JoinHello, decode_up, encode
 
@@ -82,6 +83,10 @@ class AgentsListener:
     async def profile(self, host_id: HostId, vm_id: VmId, seconds: float) -> ExitProfile:
         """:raise Unavailable: `host_unreachable`, `too_many_traces`, `trace_late`, `vm_not_on_host`. :raise Conflict: as the host refused."""
         return await self._links.profile(host_id, vm_id, seconds)
+
+    async def latency(self, host_id: HostId, vm_id: VmId, seconds: float) -> LatencyProfile:
+        """:raise Unavailable: `host_unreachable`, `too_many_traces`, `trace_late`, `vm_not_on_host`. :raise Conflict: as the host refused."""
+        return await self._links.latency(host_id, vm_id, seconds)
 
     def _context(self) -> ssl.SSLContext:
         certificate, key = self._authority.issue_server(self._control.settings.server.agents_names)

@@ -1,11 +1,13 @@
-"""The server's end of questions about VMs' exits: each waits for its answer over one link."""
+"""The server's end of questions about VMs' exits and disks: each waits for its answer over one link."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from houyi.model.errors import Conflict, Unavailable
 from houyi.model.exits import ExitProfile
 from houyi.model.ids import VmId
+from houyi.model.latency import LatencyProfile
 from houyi.wire.agents import Message, TraceAsk, TraceDone
 
 TRACES_MAX = 64
@@ -24,26 +26,35 @@ class LinkTraces:
         self._waiting: dict[int, asyncio.Future[TraceDone]] = {}
         self._last = 0
 
-    async def ask(self, vm_id: VmId, seconds: float) -> ExitProfile:
+    async def exits(self, vm_id: VmId, seconds: float) -> ExitProfile:
         """:raise Unavailable: `host_unreachable`, `too_many_traces`, `trace_late`. :raise Conflict: as the host refused."""
+        done = await self._ask(vm_id, seconds, "exits")
+        if done.profile is None:
+            raise _refusal(done)
+        return done.profile
+
+    async def latency(self, vm_id: VmId, seconds: float) -> LatencyProfile:
+        """:raise Unavailable: `host_unreachable`, `too_many_traces`, `trace_late`. :raise Conflict: as the host refused."""
+        done = await self._ask(vm_id, seconds, "latency")
+        if done.latency is None:
+            raise _refusal(done)
+        return done.latency
+
+    async def _ask(self, vm_id: VmId, seconds: float, what: Literal["exits", "latency"]) -> TraceDone:
         if len(self._waiting) >= TRACES_MAX:
-            raise Unavailable("too_many_traces", f"exits of {TRACES_MAX} VMs of this host are being traced already: try again in a minute")
+            raise Unavailable("too_many_traces", f"{TRACES_MAX} VMs of this host are being looked at already: try again in a minute")
         self._last += 1
         number = self._last
         answer: asyncio.Future[TraceDone] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            await self._send(TraceAsk(request=number, vm_id=vm_id, seconds=seconds))
+            await self._send(TraceAsk(request=number, vm_id=vm_id, seconds=seconds, what=what))
             async with asyncio.timeout(seconds + LATE_SECONDS):
-                done = await answer
+                return await answer
         except TimeoutError:
             raise Unavailable("trace_late", "the VM's host did not answer in time: is its agent as new as this server, and the host not overloaded?") from None
         finally:
             del self._waiting[number]
-        if done.profile is None:
-            problem = done.error
-            raise Conflict(*((problem.code, problem.detail) if problem is not None else ("tracing_refused", "the host did not say why")))
-        return done.profile
 
     def done(self, message: TraceDone) -> None:
         """An answer; one that nobody waits for any more is dropped."""
@@ -56,3 +67,8 @@ class LinkTraces:
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(Unavailable("host_unreachable", "the link to the VM's host was lost: try again when it is back"))
+
+
+def _refusal(done: TraceDone) -> Conflict:
+    problem = done.error
+    return Conflict(*((problem.code, problem.detail) if problem is not None else ("tracing_refused", "the host did not say why")))

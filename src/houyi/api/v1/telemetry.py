@@ -1,4 +1,4 @@
-"""What VMs did, as their hosts counted it: of all of them now, and the history of one; and what makes one exit, while somebody waits."""
+"""What VMs did, as their hosts counted it: of all of them now, and the history of one; and, while somebody waits, what makes one exit, and how long its disks take."""
 
 import re
 from contextlib import suppress
@@ -14,17 +14,21 @@ from houyi.api.answers import shown
 from houyi.api.caller import Asking, AtDesk, Reference
 from houyi.api.once import DoneOnce
 from houyi.control.commands.exits import profile_exits
+from houyi.control.commands.latency import profile_latency
 from houyi.control.control import Context, Control
 from houyi.control.prometheus import history_of
 from houyi.model.errors import Unavailable
 from houyi.model.exits import ExitProfile
+from houyi.model.latency import LatencyProfile
 from houyi.model.vm import DesiredVm
 from houyi.planning.exits import symptoms
+from houyi.planning.latency import requests
 from houyi.planning.telemetry import merged
 from houyi.store.views.names import names_of
 from houyi.store.views.telemetry import Period, history, newest
 from houyi.store.views.vm import get_vm
 from houyi.wire.v1.exits import VmExits, VmExitsAsk, show_exits
+from houyi.wire.v1.latency import VmLatency, VmLatencyAsk, show_latency
 from houyi.wire.v1.telemetry import TelemetryHistory, TelemetryNow, VmTelemetry, show_telemetry
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]")
@@ -105,6 +109,19 @@ async def profile(desk: AtDesk, asking: Asking, done: DoneOnce, vm: Reference, b
         return await profile_exits(desk.control, ctx, found, seconds, desk.tunnels.profile)
 
     return await done.answer(act, lambda one: show_exits(one, found.desired.name, symptoms(one)), status=200, location="")
+
+
+@router.post("/v1/vms/{vm}/latency", response_model=VmLatency)
+async def profile_disks(desk: AtDesk, asking: Asking, done: DoneOnce, vm: Reference, body: Annotated[VmLatencyAsk | None, Body()] = None) -> Response:
+    """Look at how long requests to a VM's disks take; the answer comes after as long as is asked for."""
+    scope = asking.scope_of(vm)
+    found = await desk.control.store.read(lambda c: get_vm(c, vm, scope))
+    seconds = (body or VmLatencyAsk()).seconds
+
+    async def act(ctx: Context) -> LatencyProfile:
+        return await profile_latency(desk.control, ctx, found, seconds, desk.tunnels.latency)
+
+    return await done.answer(act, lambda one: show_latency(one, found.desired.name, requests(one)), status=200, location="")
 
 
 def _coarser(periods: list[Period], seconds: float) -> list[Period]:

@@ -11,9 +11,12 @@ import libvirt
 from houyi.base.clock import Clock
 from houyi.host.libvirt.connection import LibvirtConnection
 from houyi.host.libvirt.domains import PREFIX, Memory
+from houyi.host.libvirt.latency import read_latency
 from houyi.model.errors import Conflict
 from houyi.model.ids import VmId
+from houyi.model.latency import LATENCY_SECONDS_MAX, LatencyProfile
 from houyi.model.telemetry import DiskCounters, MemoryUse, NicCounters, VcpuCounters, VmCounters
+from houyi.planning.latency import between
 
 WHAT = (
     libvirt.VIR_DOMAIN_STATS_STATE
@@ -49,6 +52,17 @@ class LibvirtTelemetry:
         if row is None:
             raise Conflict("not_running", "the VM is not running on this host: start it first")
         return self._read(row)
+
+    async def latency(self, vm_id: VmId, seconds: float) -> LatencyProfile:
+        if not 0 < seconds <= LATENCY_SECONDS_MAX:
+            raise Conflict("latency_too_long", f"disks are looked at for at most {LATENCY_SECONDS_MAX:g} s: ask for less")
+        before = await self._connection.call(lambda connection: read_latency(connection, vm_id))
+        began_at, began = self._clock.now(), self._clock.monotonic()
+        await self._clock.sleep(seconds)
+        disks = between(before, await self._connection.call(lambda connection: read_latency(connection, vm_id)))
+        if disks is None:
+            raise Conflict("not_running", "the VM was started again meanwhile: ask again")
+        return LatencyProfile(vm_id=vm_id, began_at=began_at, seconds=self._clock.monotonic() - began, disks=disks)
 
     def _read(self, row: Row) -> VmCounters:
         vm_id, run, stats = row

@@ -8,6 +8,7 @@ from houyi.model.errors import Conflict
 from houyi.model.exits import TRACE_SECONDS_MAX, ExitProfile, Spent, Virtualization
 from houyi.model.host import Accelerator
 from houyi.model.ids import VmId
+from houyi.model.latency import BOUNDS_NS, LATENCY_SECONDS_MAX, DiskLatency, LatencyProfile
 from houyi.model.telemetry import DiskCounters, MemoryUse, NicCounters, VcpuCounters, VmCounters
 from houyi.model.vm import VmState
 
@@ -35,6 +36,23 @@ class SimTelemetry:
         if domain is None:
             raise Conflict("not_running", "the VM is not running on this host: start it first")
         return self._read(vm_id, domain)
+
+    async def latency(self, vm_id: VmId, seconds: float) -> LatencyProfile:
+        """As many writes as its counters tell of, each of a millisecond."""
+        sim = self._sim
+        sim.enter("latency", vm_id)
+        if not 0 < seconds <= LATENCY_SECONDS_MAX:
+            raise Conflict("latency_too_long", f"disks are looked at for at most {LATENCY_SECONDS_MAX:g} s: ask for less")
+        before, began_at = await self.counters_of(vm_id), sim.clock.now()
+        await sim.clock.sleep(seconds)
+        now = await self.counters_of(vm_id)
+        if now.run != before.run:
+            raise Conflict("not_running", "the VM was started again meanwhile: ask again")
+        none = [0] * (len(BOUNDS_NS) + 1)
+        writes = [*none]
+        writes[BOUNDS_NS.index(1_000_000)] = now.disks[0].write_requests - before.disks[0].write_requests
+        disk = DiskLatency(name="vda", reads=tuple(none), writes=tuple(writes), flushes=tuple(none))
+        return LatencyProfile(vm_id=vm_id, began_at=began_at, seconds=seconds, disks=(disk,))
 
     def _read(self, vm_id: VmId, domain: SimDomain) -> VmCounters:
         sim, spec = self._sim, domain.vm.spec

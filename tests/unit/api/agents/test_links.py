@@ -37,6 +37,7 @@ from houyi.model.host import HostLoad
 from houyi.model.ids import HostId, ImageId, MigrationId, VmId
 from houyi.model.image import ImageSpec
 from houyi.model.join_token import JoinTokenText
+from houyi.model.latency import LatencyProfile
 from houyi.model.migration import End, GuestSample, Landing, MigrationState, ObservedMove, Order, Presence
 from houyi.model.token import Role
 from houyi.model.vm import ObservedVm, VmState
@@ -451,6 +452,23 @@ async def test_a_host_that_sends_beyond_its_credit_is_cut_off(door: Door) -> Non
     with pytest.raises(Unavailable) as ended:
         await tunnel.read()
     assert ended.value.code == "stream_overrun"
+
+
+async def test_so_is_how_long_disks_take(door: Door) -> None:
+    asked = asyncio.create_task(door.links.latency(door.a, door.vm_id, 1.0))
+    ask = await door.peer_a.hear(TraceAsk)
+    assert isinstance(ask, TraceAsk)
+    assert (ask.vm_id, ask.seconds, ask.what) == (door.vm_id, 1.0, "latency")
+    found = LatencyProfile(vm_id=door.vm_id, began_at=1.0, seconds=1.0, disks=())
+    await door.peer_a.say(TraceDone(request=ask.request, latency=found))
+    assert await asked == found
+    refused = asyncio.create_task(door.links.latency(door.a, door.vm_id, 1.0))
+    ask = await door.peer_a.hear(TraceAsk)
+    assert isinstance(ask, TraceAsk)
+    await door.peer_a.say(TraceDone(request=ask.request))
+    with pytest.raises(Conflict) as conflict:
+        await refused
+    assert conflict.value.code == "tracing_refused"
 
 
 async def test_the_end_of_the_link_is_the_end_of_its_consoles(door: Door) -> None:
