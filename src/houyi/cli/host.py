@@ -21,6 +21,8 @@ from houyi.sdk.paths import path
 
 app = noun("host", "The machines that VMs run on: see what they can do, cordon, drain, label, let new ones join.")
 
+STALLED_LEAST = 0.01
+"""Of the time; less is not worth a word."""
 CLOCK_OFF = ": set it right, and keep it so (chrony, systemd-timesyncd)"
 
 Name = Annotated[str, Parameter(help="Name or id of the host.")]
@@ -92,6 +94,7 @@ def show(name: Name, /, *, options: Options = OPTIONS) -> None:
         ("memory claimed", _memory(host)),
         ("disk claimed", f"{show_gib(dig(host, 'claimed.disk_gib', 0))}/{show_gib(dig(host, 'capacity.disk_gib', 0))}"),
         ("load", str(dig(host, "load.load1"))),
+        ("stalled", ", ".join(f"{name.replace('_', ' ')} {share:.0%}" for name, share in dig(host, "load.stalled", {}).items() if share >= STALLED_LEAST)),
         ("pool", str(dig(host, "pool_name") or dig(host, "pool_id"))),
         ("profile", str(dig(host, "profile"))),
         ("own knobs", show_pairs(dig(host, "knobs", {}))),

@@ -122,6 +122,8 @@ class HostLoad:
     libvirt_connected: bool
     clock_skew_seconds: float | None = None
     """How far its clock is ahead of the server's (negative: behind), as the server finds; None: not known."""
+    stalled: Mapping[str, float] = field(default_factory=dict)
+    """'cpu_some', 'memory_full' ... -> share (0 to 1) of the last ten seconds in which some, or all, of what could have run had to wait; empty: not known."""
 
     @property
     def clock_is_off(self) -> bool:

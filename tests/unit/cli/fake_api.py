@@ -128,7 +128,15 @@ HOST: dict[str, Any] = {
             "loop_ns": 1.0,
         },
     },
-    "load": {"vms_running": 1, "memory_free_mib": 1000, "disk_free_gib": 50, "load1": 0.5, "libvirt_connected": True, "clock_skew_seconds": -0.004},
+    "load": {
+        "vms_running": 1,
+        "memory_free_mib": 1000,
+        "disk_free_gib": 50,
+        "load1": 0.5,
+        "libvirt_connected": True,
+        "clock_skew_seconds": -0.004,
+        "stalled": {"cpu_some": 0.25, "cpu_full": 0.0},
+    },
     "capacity": {"vcpu": 8, "memory_mib": 24064, "disk_gib": 200},
     "claimed": {"vcpu": 1, "memory_mib": 512, "disk_gib": 4},
 }

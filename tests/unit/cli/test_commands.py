@@ -318,6 +318,13 @@ def test_a_clock_that_is_off_is_warned_of(houyi: Houyi, api: FakeApi) -> None:
     assert "warning: the clock of host node1 is 3.1 s ahead of the server's" in houyi("host", "list").err
 
 
+def test_how_long_tasks_of_a_host_had_to_wait(houyi: Houyi, api: FakeApi) -> None:
+    said = houyi("host", "show", "node1").out
+    assert "stalled" in said
+    assert "cpu some 25%" in said
+    assert "cpu full" not in said
+
+
 def test_a_host_that_is_still_joining_can_be_shown(houyi: Houyi, api: FakeApi) -> None:
     api.answer("GET", "/v1/hosts/new", (200, {**HOST, "name": "new", "state": "joining", "facts": None, "load": None, "last_seen_at": None, "capacity": {}}))
     ran = houyi("host", "show", "new")

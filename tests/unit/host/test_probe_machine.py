@@ -40,6 +40,7 @@ def files(tmp_path: Path) -> MachineFiles:
         "sys/devices/system/node/node0/meminfo": "Node 0 MemTotal:       32889000 kB\nNode 0 MemFree: 1 kB\n",
         "sys/devices/system/node/node1/meminfo": "Node 1 MemTotal:       32888204 kB\n",
         "sys/devices/system/node/online": "0-1\n",
+        "proc/pressure/cpu": "some avg10=25.00 avg60=8.73 avg300=6.98 total=14222739519\n",
     }
     for name, text in texts.items():
         path = tmp_path / name
@@ -142,6 +143,7 @@ async def test_load_never_fails(files: MachineFiles, tmp_path: Path) -> None:
     probe = RealProbe(ACCELERATOR, tmp_path, hypervisor, files)
     load = await probe.load()
     assert (load.vms_running, load.libvirt_connected, load.memory_free_mib, load.load1) == (3, True, 40960, 1.75)
+    assert load.stalled == {"cpu_some": 0.25}
     hypervisor.away = True
     assert ((await probe.load()).vms_running, (await probe.load()).libvirt_connected) == (0, False)
     with pytest.raises(Unavailable):

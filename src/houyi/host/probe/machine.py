@@ -3,10 +3,11 @@
 import os
 import platform
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from houyi.host.probe.pressure import stalled
 from houyi.model.host import NumaNode
 
 
@@ -45,6 +46,10 @@ class MachineFiles:
     def load1(self) -> float:
         """Runnable tasks, averaged over a minute."""
         return float((self.proc / "loadavg").read_text().split()[0])
+
+    def stalled(self) -> Mapping[str, float]:
+        """As `pressure.stalled`."""
+        return stalled(self.proc / "pressure")
 
     def numa_nodes(self) -> int:
         return max(1, len(list((self.sys / "devices/system/node").glob("node[0-9]*"))))

@@ -122,5 +122,6 @@ class RealProbe:
             memory_free_mib=min(self._files.memory_free_mib(), self._memory_mib),
             disk_free_gib=free,
             load1=self._files.load1(),
+            stalled=self._files.stalled(),
             libvirt_connected=connected,
         )

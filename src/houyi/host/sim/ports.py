@@ -332,6 +332,7 @@ class SimProbe:
             memory_free_mib=facts.memory_mib - sum(spec.memory_mib for spec in on),
             disk_free_gib=0 if sim.disk_full else facts.disk_gib - sum(sim.disks.values()),
             load1=float(sum(spec.vcpus for spec in on)),
+            stalled={"cpu_some": min(1.0, sum(spec.vcpus for spec in on) / (2 * facts.cpus)), "memory_some": 0.0, "io_some": 0.0},
             libvirt_connected=sim.connected,
         )
 

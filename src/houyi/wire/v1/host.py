@@ -70,6 +70,9 @@ class HostLoad(Shown):
     memory_free_mib: int
     disk_free_gib: int
     load1: float
+    stalled: dict[str, float] = Field(
+        description="'cpu_some', 'memory_full' ...: share of the last ten seconds in which some, or all, of what could have run had to wait; empty: not known."
+    )
     libvirt_connected: bool
     clock_skew_seconds: float | None = Field(description="How far its clock is ahead of the server's; null: not known.")
 
