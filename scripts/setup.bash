@@ -13,7 +13,7 @@ readonly PACKAGES_HOST=(ovmf dnsmasq-base nftables iptables iproute2 util-linux 
 # libvirt-python is compiled here: it must match the machine's libvirt, so there are no wheels.
 readonly PACKAGES_PYTHON=(python3 python3-venv python3-dev gcc libc6-dev pkg-config)
 readonly PACKAGES_IMAGES=(e2fsprogs mtools kmod mmdebstrap)
-readonly PACKAGES_TESTS=(git shellcheck postgresql busybox-static cpio)
+readonly PACKAGES_TESTS=(git shellcheck postgresql busybox-static cpio chromium)
 readonly QEMU_MAJOR_MIN=9
 
 LOG=${HOUYI_SETUP_LOG:-$(mktemp --tmpdir houyi-setup-XXXXXX.log)}

@@ -1,17 +1,14 @@
 """An experiment as a page to keep: one HTML file with its plots in it, which loads nothing from anywhere, and the figures as JSON beside it."""
 
-import base64
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.etree.ElementTree import Element, SubElement
 
+from houyi.cli.page import new_page, picture, say, whole, write_page
 from houyi.cli.plots import new_figure
 from houyi.cli.session import dig
-from houyi.model.errors import Failed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,11 +21,6 @@ WARM_UP = 2
 """Runs that count for nothing: `planning.tuning.series` says so, and the API shows them first."""
 KINDS_MAX = 12
 """Kinds of exits that are drawn: those that are most."""
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .8rem;border-bottom:1px solid #ddd;text-align:right}"
-    "td:first-child,th:first-child,.text{text-align:left}img{max-width:100%}.better{color:#117733}.worse{color:#cc3311}.note{color:#666}"
-)
 
 
 def write_report(one: Mapping[str, Any], folder: Path) -> Path:
@@ -36,45 +28,31 @@ def write_report(one: Mapping[str, Any], folder: Path) -> Path:
 
     :raise Failed: `file_unwritable`, `plot_unavailable`.
     """
-    page = page_of(one)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "experiment.json").write_text(json.dumps(one, indent=2, ensure_ascii=False) + "\n")
-        (folder / "report.html").write_bytes(page)
-    except OSError as error:
-        raise Failed("file_unwritable", f"cannot write into {folder}: {error.strerror}") from None
-    return folder / "report.html"
+    return write_page(folder, "experiment.json", one, page_of(one))
 
 
 def page_of(one: Mapping[str, Any]) -> bytes:
     """The whole page, UTF-8."""
-    html = Element("html", lang="en")
-    head = SubElement(html, "head")
-    SubElement(head, "meta", charset="utf-8")
-    _say(head, "title", f"Experiment on {one['vm_name']}")
-    _say(head, "style", STYLE)
-    body = SubElement(html, "body")
-    _say(body, "h1", f"Experiment on {one['vm_name']}")
+    html, body = new_page(f"Experiment on {one['vm_name']}")
     verdict = str(dig(one, "verdict.verdict") or "none yet").replace("_", " ")
-    _say(body, "p", f"Verdict: {verdict}. {dig(one, 'verdict.why')}", **{"class": verdict})
+    say(body, "p", f"Verdict: {verdict}. {dig(one, 'verdict.why')}", **{"class": verdict})
     _facts(body, one)
     effects = dig(one, "verdict.effects", [])
     if effects:
-        _say(body, "h2", "What the change did")
+        say(body, "h2", "What the change did")
         _effects(body, one, effects)
-        _picture(body, _forest(effects), "Ratio with / without the change, with its interval, by measure")
+        picture(body, _forest(effects), "Ratio with / without the change, with its interval, by measure")
     runs = list(one.get("runs") or ())
     main = str(dig(effects[0], "name")) if effects else _first_measure(one)
     if main and any(main in run["values"] for run in runs):
-        _say(body, "h2", "Run by run")
-        _picture(body, _by_run(runs, main), "The main measure of every run, in order")
+        say(body, "h2", "Run by run")
+        picture(body, _by_run(runs, main), "The main measure of every run, in order")
     kinds = _kinds(runs)
     if kinds:
-        _say(body, "h2", "VM exits by kind")
-        _picture(body, _by_kind(runs, kinds), "VM exits by kind, without and with the change")
-    _say(body, "p", METHOD, **{"class": "note"})
-    written: bytes = tostring(html, encoding="utf-8", method="html")
-    return b"<!DOCTYPE html>\n" + written
+        say(body, "h2", "VM exits by kind")
+        picture(body, _by_kind(runs, kinds), "VM exits by kind, without and with the change")
+    say(body, "p", METHOD, **{"class": "note"})
+    return whole(html)
 
 
 METHOD = (
@@ -82,12 +60,6 @@ METHOD = (
     "block, corrected for several measures (Holm) and for looking several times (alpha spending). An effect counts when its whole interval lies beyond what matters; "
     "'no difference' means that none could be told, within the interval. On an emulated machine only counts and ratios mean anything, never times."
 )
-
-
-def _say(parent: Element, tag: str, text: str, **attributes: str) -> Element:
-    child = SubElement(parent, tag, attributes)
-    child.text = text
-    return child
 
 
 def _facts(body: Element, one: Mapping[str, Any]) -> None:
@@ -104,8 +76,8 @@ def _facts(body: Element, one: Mapping[str, Any]) -> None:
         ("id", str(one["id"])),
     ):
         row = SubElement(table, "tr")
-        _say(row, "th", name)
-        _say(row, "td", text, **{"class": "text"})
+        say(row, "th", name)
+        say(row, "td", text, **{"class": "text"})
 
 
 def _settings(tuning: Mapping[str, Any]) -> str:
@@ -118,7 +90,7 @@ def _effects(body: Element, one: Mapping[str, Any], effects: Sequence[Mapping[st
     table = SubElement(body, "table")
     row = SubElement(table, "tr")
     for name in ("measure", "without", "with", "ratio", "interval", "p", "verdict", "unit", "matters from"):
-        _say(row, "th", name)
+        say(row, "th", name)
     for effect in effects:
         measure = measures.get(str(effect["name"]), {})
         high = effect["high"]
@@ -132,16 +104,10 @@ def _effects(body: Element, one: Mapping[str, Any], effects: Sequence[Mapping[st
             f"{effect['low']:.3f} .. {'?' if high is None else f'{high:.3f}'}",
             f"{effect['p']:.2g}",
         ):
-            _say(row, "td", text)
-        _say(row, "td", told.replace("_", " "), **{"class": told})
-        _say(row, "td", f"{dig(measure, 'unit')} ({'less' if dig(measure, 'less_is_better', True) else 'more'} is better)", **{"class": "text"})
-        _say(row, "td", f"{dig(measure, 'matters', 0.0):.0%}")
-
-
-def _picture(body: Element, figure: "Figure", words: str) -> None:
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
-    SubElement(body, "img", alt=words, src=f"data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode()}")
+            say(row, "td", text)
+        say(row, "td", told.replace("_", " "), **{"class": told})
+        say(row, "td", f"{dig(measure, 'unit')} ({'less' if dig(measure, 'less_is_better', True) else 'more'} is better)", **{"class": "text"})
+        say(row, "td", f"{dig(measure, 'matters', 0.0):.0%}")
 
 
 def _forest(effects: Sequence[Mapping[str, Any]]) -> "Figure":

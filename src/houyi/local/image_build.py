@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from houyi.base.config import Settings
+from houyi.host.build.bench import TREE, build_bench
 from houyi.host.build.debian import build_debian
 from houyi.host.build.tiny import build_tiny
 from houyi.model.errors import NotFound
@@ -19,7 +20,11 @@ async def _debian(target: Path, progress: Progress, cache: Path) -> None:
     await build_debian(target, progress, cache=cache)
 
 
-RECIPES: dict[str, Callable[[Path, Progress, Path], Awaitable[None]]] = {"tiny": _tiny, "debian": _debian}
+async def _bench(target: Path, progress: Progress, cache: Path) -> None:
+    await build_bench(target, progress, cache=cache, tree=cache / TREE)
+
+
+RECIPES: dict[str, Callable[[Path, Progress, Path], Awaitable[None]]] = {"tiny": _tiny, "debian": _debian, "bench": _bench}
 
 
 async def build_image(settings: Settings, recipe: str, progress: Progress, target: Path | None = None) -> Path:

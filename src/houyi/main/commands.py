@@ -17,7 +17,7 @@ from houyi.cli.app import build_app
 from houyi.cli.output import Format, note, write_data
 from houyi.cli.run import run_app
 from houyi.cli.session import OPTIONS, Options
-from houyi.main import lab
+from houyi.main import bench, lab
 
 Output = Annotated[Format, Parameter(name=("--output", "-o"), help="table for people; json or yaml for programs.")]
 
@@ -35,6 +35,7 @@ def whole_app() -> App:
         app.command(command)
     app["image"].command(build, name="build")
     app.command(lab.app)
+    app.command(bench.app)
     return app
 
 
@@ -132,7 +133,9 @@ def recover_admin(*, output: Output = Format.TABLE) -> None:
 
 
 def build(
-    recipe: Annotated[str, Parameter(help="tiny (busybox, boots in seconds) or debian (whole, with cloud-init).")],
+    recipe: Annotated[
+        str, Parameter(help="tiny (busybox, boots in seconds), debian (whole, with cloud-init) or bench (tiny with the programs of `houyi bench`).")
+    ],
     /,
     *,
     name: Annotated[str, Parameter(help="Import it under this name; by default the recipe's.")] = "",

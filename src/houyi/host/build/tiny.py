@@ -4,9 +4,12 @@ What is in it, by file: tiny_files/. It takes its host name and SSH keys (for ro
 button within a second, and opens a root shell on the serial console: it is for trying the platform out, not for secrets.
 """
 
+import asyncio
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from houyi.host import shell
@@ -40,7 +43,24 @@ _FILES = {
 }
 
 
-async def build_tiny(target: Path, progress: Progress, *, cache: Path | None = None) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class More:
+    """What an image has beside what makes it tiny."""
+
+    packages: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    """Of the packages, by their places in them."""
+    files: Mapping[Path, str] = field(default_factory=dict)
+    """File -> its place in the image."""
+    root_mib: int = 0
+    tree: Path | None = None
+    """Where the root file system is put as a folder too, replacing what is there; it has no kernel."""
+
+
+NOTHING = More()
+
+
+async def build_tiny(target: Path, progress: Progress, *, cache: Path | None = None, more: More = NOTHING) -> None:
     """Build the tiny image and put it (QCOW2, about 40 MB) at `target`, replacing what is there in one step.
 
     `cache` keeps downloaded packages between builds (`state_dir`/build); None: nothing is kept. `progress` hears 0..1.
@@ -52,23 +72,29 @@ async def build_tiny(target: Path, progress: Progress, *, cache: Path | None = N
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="houyi-build-", dir=cache if cache and cache.is_dir() else None) as name:
         work = Path(name)
-        await _build(target, progress, cache or work / "packages", work)
+        await _build(target, progress, cache or work / "packages", work, more)
 
 
-async def _build(target: Path, progress: Progress, cache: Path, work: Path) -> None:
+async def _build(target: Path, progress: Progress, cache: Path, work: Path, more: More) -> None:
     progress(0.0)
     kernel_package = next((name for name in (await packages.needs([_KERNEL]))[_KERNEL] if name.startswith("linux-image-")), "")
     if not kernel_package:
         raise Failed("package_missing", f"{_KERNEL} names no kernel: run `apt-get update`, or correct this machine's apt sources")
     for folder, names in (
         ("kernel", (kernel_package,)),
-        ("programs", await packages.libraries(_PROGRAMS)),
+        ("programs", await packages.libraries((*_PROGRAMS, *more.packages))),
         ("loader", bootdisk.PACKAGES),
     ):
         await packages.unpack(await packages.download(names, cache), work / folder)
     progress(0.4)
     root = work / "root"
     await _root(root, work / "programs")
+    for name in more.programs:
+        await _program(work / "programs", name, root)
+    for own, inside in more.files.items():
+        _copy(own, root / inside)
+    if more.tree is not None:
+        await _keep(root, more.tree)
     found = kernel.find(work / "kernel")
     early = work / "early"
     _busybox(work / "programs", early / "bin/busybox")
@@ -80,7 +106,7 @@ async def _build(target: Path, progress: Progress, cache: Path, work: Path) -> N
     (root / "boot/initrd.img").write_bytes(kernel.initramfs(early))
     progress(0.6)
     loader = bootdisk.Loader(folder=work / "loader")
-    await bootdisk.make(root, label="tiny-root", root_mib=_ROOT_MIB, loader=loader, work=work, target=target)
+    await bootdisk.make(root, label="tiny-root", root_mib=_ROOT_MIB + more.root_mib, loader=loader, work=work, target=target)
     progress(1.0)
 
 
@@ -125,9 +151,26 @@ def _busybox(programs: Path, target: Path) -> Path:
     return target
 
 
+async def _keep(root: Path, tree: Path) -> None:
+    """A copy of `root` as `tree`, there at once or not at all."""
+    new, old = (tree.with_name(f".{tree.name}.{word}") for word in ("new", "old"))
+    for left in (new, old):
+        await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
+    await asyncio.to_thread(shutil.copytree, root, new, symlinks=True)
+    if tree.exists():
+        tree.rename(old)
+    new.rename(tree)
+    await asyncio.to_thread(shutil.rmtree, old, ignore_errors=True)
+
+
 def _own_file(source: str, target: Path) -> None:
+    _copy(Path(__file__).with_name("tiny_files") / source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A file of ours; a script can be run."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(Path(__file__).with_name("tiny_files") / source, target)
+    shutil.copyfile(source, target)
     text = target.read_bytes()
     target.chmod(0o755 if text.startswith(b"#!") else 0o644)
 
@@ -142,7 +185,7 @@ async def _program(programs: Path, name: str, root: Path) -> None:
     target = root / "usr" / name.removeprefix("usr/")
     target.unlink(missing_ok=True)
     shutil.copy2(source, target)
-    folders = [programs / prefix / "lib/x86_64-linux-gnu" for prefix in ("", "usr")]
+    folders = sorted({path.parent for path in programs.rglob("*.so.*")}, key=lambda folder: (len(folder.parts), folder))
     listed = await shell.run([str(loader), "--library-path", ":".join(map(str, folders)), "--list", str(source)], timeout=30)
     for line in listed.text.splitlines():
         _, _, found = line.partition(" => ")
