@@ -127,7 +127,7 @@ class Host(ABC):
 
     @abstractmethod
     async def guest(self, vm_id: VmId, act: str) -> None:
-        """The guest does 'off', 'reboot' or 'panic' by itself, or its QEMU is killed ('die')."""
+        """The guest does 'off', 'reboot' or 'panic' by itself, or its QEMU is killed ('die'), or memory that it uses fails ('hurt')."""
 
     @abstractmethod
     async def lose_libvirt(self) -> None: ...
@@ -190,7 +190,13 @@ class SimulatedHost(Host):
         await self.until(lambda: self.ports.guests.ping(vm_id))
 
     async def guest(self, vm_id: VmId, act: str) -> None:
-        {"off": self.sim.guest_shutdown, "reboot": self.sim.guest_reboot, "panic": self.sim.guest_panic, "die": self.sim.kill_qemu}[act](vm_id)
+        {
+            "off": self.sim.guest_shutdown,
+            "reboot": self.sim.guest_reboot,
+            "panic": self.sim.guest_panic,
+            "die": self.sim.kill_qemu,
+            "hurt": self.sim.memory_failure,
+        }[act](vm_id)
 
     async def lose_libvirt(self) -> None:
         self.sim.lose_libvirt()
@@ -203,6 +209,10 @@ class SimulatedHost(Host):
 
     async def reopen(self) -> None:
         self.ports = self.sim.ports()
+
+
+MACHINE_CHECK = "mce 0 9 0xbd000000000000c0 0x5 0x12345000 0x8c"
+"""Bank 9 of CPU 0: valid, uncorrected, to be acted on; an address and what it is."""
 
 
 class BareProbe:
@@ -256,6 +266,9 @@ class LibvirtHost(Host):
             import signal
 
             os.kill(self.host.qemu_pid(vm_id), signal.SIGKILL)
+            return
+        if act == "hurt":
+            self.host.inside("virsh", "qemu-monitor-command", f"houyi-{vm_id}", "--hmp", MACHINE_CHECK)
             return
         console = await self.ports.consoles.serial(vm_id)
         await console.write({"off": OFF, "reboot": REBOOT, "panic": PANIC}[act])

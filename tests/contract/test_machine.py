@@ -155,6 +155,16 @@ async def test_what_a_guest_does_is_told_within_a_second_and_seen(host: Host, ac
     assert (seen.state, seen.started_at > 0) == (VmState.RUNNING, True)
 
 
+async def test_failed_memory_is_told(host: Host) -> None:
+    """A guest that does not take machine checks yet, such as ours, is reset by its CPU."""
+    vm = await host.booted(new_vm())
+    events = host.ports.machine.events()
+    await host.guest(vm.id, "hurt")
+    told = await host.event(events, vm.id, "memory_failure")
+    assert told.detail.startswith("memory of the guest failed: the guest ")
+    assert await state(host, vm) is VmState.RUNNING
+
+
 async def test_a_reboot_from_inside_is_told(host: Host) -> None:
     vm = await host.booted(new_vm())
     events = host.ports.machine.events()

@@ -21,7 +21,7 @@ from houyi.model.errors import Invalid
 from houyi.model.host import Accelerator, NumaNode
 from houyi.model.ids import ImageId, NetworkId, ProjectId, VmId
 from houyi.model.image import DiskFormat
-from houyi.model.vm import DesiredNic, DesiredVm, Firmware, Power, VmSpec
+from houyi.model.vm import DesiredNic, DesiredVm, Firmware, Power, Remedy, Trouble, VmSpec
 
 FOLDER = Path(__file__).parent / "domain"
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
@@ -82,6 +82,8 @@ CASES = {
     "no-nic-many-cpus": replace(BASE, vm=replace(with_spec(vcpus=32).vm, nics=())),
     "one-numa-node": replace(BASE, vm=replace(VM, numa_nodes=(1,)), numa=NUMA),
     "two-numa-nodes": replace(BASE, vm=replace(VM, numa_nodes=(0, 1)), numa=NUMA),
+    "watchdog-stops-and-errors-are-told": with_spec(on_trouble={Trouble.WATCHDOG: Remedy.STOP, Trouble.IO_ERROR: Remedy.REPORT}),
+    "watchdog-does-nothing": with_spec(on_trouble={Trouble.WATCHDOG: Remedy.KEEP}),
     "pinned-machine": replace(BASE, machine="pc-q35-10.0"),
 }
 

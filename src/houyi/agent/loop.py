@@ -21,7 +21,7 @@ from houyi.host.port import Ports
 from houyi.model.ids import VmId
 from houyi.model.vm import DesiredVm, ObservedVm, VmState
 from houyi.planning import lifecycle
-from houyi.planning.lifecycle import Memory
+from houyi.planning.lifecycle import Memory, hurt
 from houyi.wire.agents import Desired, Happening
 
 log = get_log(__name__)
@@ -169,9 +169,20 @@ class Loop:
                 continue
             if event.kind and event.vm_id in self._desired:
                 self._reports.happened(Happening(vm_id=event.vm_id, kind=event.kind, detail=event.detail, at=self._clock.now()))
+            if event.kind == "memory_failure":
+                self._hurt(event.vm_id)
             self.serve(event.vm_id)
             if self._moves is not None:
                 self._moves.poke(event.vm_id)
+
+    def _hurt(self, vm_id: VmId) -> None:
+        """Written down before anything is done about it."""
+        memory = self._ledger.memories.get(vm_id)
+        if memory is not None:
+            try:
+                self._ledger.keep(vm_id, hurt(memory))
+            except OSError as error:
+                log.error("ledger_unwritable", error=str(error))
 
     async def _tidy(self) -> None:
         while True:

@@ -83,3 +83,12 @@ class Tuning:
 
 
 TUNING = Tuning()
+
+OnTrouble = Annotated[
+    tuple[str, ...],
+    Parameter(
+        negative=(),
+        help="TROUBLE=REMEDY: panic=restart|keep, watchdog=restart|stop|keep, io_error=resume|keep|report, memory_failure=report|restart; TROUBLE- for the usual; "
+        "several times.",
+    ),
+]

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from houyi.cli import event
 from houyi.cli.asking import sure
-from houyi.cli.given import MOVES, TUNING, Moves, Tuning, changed_pairs, labels_of, read_text
+from houyi.cli.given import MOVES, TUNING, Moves, OnTrouble, Tuning, changed_pairs, labels_of, read_text
 from houyi.cli.output import Column, Row, note, show_list, show_object, write_data
 from houyi.cli.output import Format as Form
 from houyi.cli.progress import follow
@@ -101,6 +101,7 @@ def show_vm(vm: Row, migration: Row | None, options: Options) -> None:
         ("own knobs", show_pairs(dig(vm, "knobs", {}))),
         ("runs with", show_pairs(dig(vm, "tuned", {}))),
         ("restart policy", str(dig(vm, "restart_policy"))),
+        ("on trouble", show_pairs(dig(vm, "on_trouble", {}))),
         ("restarts", str(dig(vm, "restarts") or "")),
         ("moves", _moves(vm)),
         ("protected", "yes" if vm.get("protected") else "no"),
@@ -220,6 +221,7 @@ def set_vm(
     firmware: Annotated[Firmware | None, Parameter(help="What boots the disk.")] = None,
     video: Annotated[bool | None, Parameter(help="Whether it has a display, and so VNC.")] = None,
     cpu_model: Annotated[str | None, Parameter(help="A libvirt CPU model; '' for the host's default.")] = None,
+    on_trouble: OnTrouble = (),
     moves: Moves = MOVES,
     tuning: Tuning = TUNING,
     options: Options = OPTIONS,
@@ -239,12 +241,14 @@ def set_vm(
     body = {key: value for key, value in changes.items() if value is not None}
     with connect(options) as api:
         headers = {}
-        if label or remove_label or tuning.knob:
+        if label or remove_label or tuning.knob or on_trouble:
             vm = api.request("GET", path("vms", name))
             if label or remove_label:
                 body["labels"] = {key: value for key, value in {**dig(vm, "labels", {}), **labels_of(label)}.items() if key not in remove_label}
             if tuning.knob:
                 body["knobs"] = changed_pairs(tuning.knob, dig(vm, "knobs", {}))
+            if on_trouble:
+                body["on_trouble"] = changed_pairs(on_trouble, dig(vm, "on_trouble", {}))
             headers = {"If-Match": f'"{vm["revision"]}"'}
         if not body:
             raise Invalid("nothing_to_change", "nothing to change was given: see `houyi vm set --help`")

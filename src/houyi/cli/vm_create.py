@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from houyi.cli.given import MOVES, TUNING, Moves, Tuning, changed_pairs, key_text, labels_of, read_text
+from houyi.cli.given import MOVES, TUNING, Moves, OnTrouble, Tuning, changed_pairs, key_text, labels_of, read_text
 from houyi.cli.output import Format, note, write_data
 from houyi.cli.placement import show_placement
 from houyi.cli.progress import follow, until
@@ -91,6 +91,7 @@ def create(
     ] = (),
     user_data: Annotated[str, Parameter(help="File with cloud-init user-data ('-': stdin).", show_default=False)] = "",
     restart_policy: Annotated[RestartPolicy, Parameter(help="What happens when the guest ends without being asked to.")] = RestartPolicy.ON_FAILURE,
+    on_trouble: OnTrouble = (),
     moves: Moves = MOVES,
     tuning: Tuning = TUNING,
     label: Annotated[tuple[str, ...], Parameter(negative=(), help="KEY=VALUE; may be given several times.")] = (),
@@ -108,6 +109,7 @@ def create(
         **place.body(),
         **({"profile": tuning.profile} if tuning.profile else {}),
         **({"knobs": changed_pairs(tuning.knob, {})} if tuning.knob else {}),
+        **({"on_trouble": changed_pairs(on_trouble, {})} if on_trouble else {}),
         "name": name,
         "image": image,
         "ssh_keys": [key_text(key) for key in ssh_key],

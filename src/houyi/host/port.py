@@ -49,7 +49,7 @@ class MachineEvent:
     vm_id: VmId | None
     """None: the machine itself (the connection was lost or came back)."""
     kind: str
-    """'' | 'guest_shutdown' | 'guest_reboot' | 'guest_panic' | 'qemu_died' | 'io_error' | 'watchdog' | 'connection_lost' | 'connection_back'."""
+    """'' | 'guest_shutdown' | 'guest_reboot' | 'guest_panic' | 'qemu_died' | 'io_error' | 'watchdog' | 'memory_failure' | 'connection_lost' | 'connection_back'."""
     detail: str = ""
 
 

@@ -50,6 +50,34 @@ class RestartPolicy(StrEnum):
     NEVER = "never"
 
 
+class Trouble(StrEnum):
+    """What happens to a guest without anybody's wish, and what can be said about beforehand."""
+
+    PANIC = "panic"
+    """Its kernel says that it cannot go on."""
+    WATCHDOG = "watchdog"
+    """It has opened its watchdog and then not fed it in time."""
+    IO_ERROR = "io_error"
+    """A disk of the host failed, or is full."""
+    MEMORY_FAILURE = "memory_failure"
+    """Memory of the host that it uses has failed, and it was told by a machine check."""
+
+
+class Remedy(StrEnum):
+    """What is done about a trouble; `planning.spec.REMEDIES` says which of them can be had for which."""
+
+    RESTART = "restart"
+    """It is started again, or reset where it still lives."""
+    STOP = "stop"
+    """It is powered off, and stays so."""
+    KEEP = "keep"
+    """It is left as it is, for somebody to look at."""
+    RESUME = "resume"
+    """It goes on after a moment, once a wish: the fault may have been a short one."""
+    REPORT = "report"
+    """The guest is told, and does what it does."""
+
+
 class MigrationPolicy(StrEnum):
     """What the user wants of moves of a VM, in words; `planning.migration` turns them into knobs."""
 
@@ -194,6 +222,8 @@ class VmSpec:
     """CPU features that it must have whatever else it gets: it goes where they can be had only."""
     profile: str = ""
     """The tuning profile that it shall run with; empty: its host's, if that has one."""
+    on_trouble: Mapping[Trouble, Remedy] = field(default_factory=dict)
+    """What is done about troubles; those that are not named are dealt with as `planning.spec.REMEDIES` has them first."""
     knobs: Mapping[str, str] = field(default_factory=dict)
     """Own settings of VM knobs, which win over the profile's; each says in `planning.tuning` when it takes effect."""
 

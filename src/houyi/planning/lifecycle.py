@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from houyi.model.errors import Problem
-from houyi.model.vm import DesiredVm, Power, RestartPolicy, StateReason, StopMode, VmState
+from houyi.model.vm import DesiredVm, Power, Remedy, RestartPolicy, StateReason, StopMode, Trouble, VmState
+from houyi.planning.spec import remedy
 
 RESTART_DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Before the n-th restart in a row (the last one stays): a guest that dies at once must not eat its host."""
@@ -105,6 +106,8 @@ class Memory:
     restart_at: float = 0.0
     resumed_serial: int = 0
     """The power_serial under which it was last resumed from an I/O error: once a wish, since it may stumble again at once."""
+    hurt: bool = False
+    """Memory that it uses has failed, and nothing has been done about that yet."""
     stopping_serial: int = 0
     """The power_serial whose grace period began at `stopping_since`."""
     stopping_since: float = 0.0
@@ -174,6 +177,7 @@ def done(step: Step, desired: DesiredVm, memory: Memory, *, boot_id: str, now: f
         ended_serial=0,
         ended_reason=StateReason.NONE,
         pressed_at=0.0,
+        hurt=False,
         error=None,
         error_generation=0,
         # A fresh boot is what a reboot or reset asks for.
@@ -310,10 +314,13 @@ def _alive(desired: DesiredVm, seen: Seen, memory: Memory) -> Plan:
         return _settled(desired, seen, memory, VmState.PAUSED)
     if state is VmState.PAUSED:
         if seen.reason is StateReason.IO_ERROR:
-            if memory.resumed_serial == desired.power_serial:
+            if memory.resumed_serial == desired.power_serial or remedy(desired.spec, Trouble.IO_ERROR) is Remedy.KEEP:
                 return _settled(desired, seen, memory, VmState.PAUSED)  # it would only stumble again: the user says when
             memory = replace(memory, resumed_serial=desired.power_serial)
         return Plan(memory=memory, state=state, reason=seen.reason, steps=(Step.RESUME,))
+    if memory.hurt and remedy(desired.spec, Trouble.MEMORY_FAILURE) is Remedy.RESTART:
+        return Plan(memory=replace(memory, hurt=False), state=state, steps=(Step.RESET,))
+    memory = replace(memory, hurt=False)
     if memory.reset_serial < desired.reset_serial:
         memory = replace(memory, reset_serial=desired.reset_serial, reboot_serial=desired.reboot_serial)
         return Plan(memory=memory, state=state, steps=(Step.RESET,))
@@ -323,14 +330,26 @@ def _alive(desired: DesiredVm, seen: Seen, memory: Memory) -> Plan:
 
 
 def _ended(desired: DesiredVm, seen: Seen, memory: Memory, now: float) -> Plan:
-    """The guest ended by itself under this wish: the restart policy says what follows."""
+    """The guest ended by itself under this wish: the restart policy says what follows, of a panic what was asked about it."""
     crashed = memory.ended_reason in _CRASHES
     state = VmState.CRASHED if crashed else VmState.STOPPED
-    policy = desired.spec.restart_policy
-    if policy is RestartPolicy.ALWAYS or (policy is RestartPolicy.ON_FAILURE and crashed):
+    if _again(desired, memory.ended_reason, crashed=crashed):
         if now >= memory.restart_at:
             return _begin(desired, seen, memory, state, memory.ended_reason)
         plan = _settled(desired, seen, memory, state, memory.restart_at - now)
     else:
         plan = _settled(desired, seen, memory, state)
     return replace(plan, reason=memory.ended_reason)
+
+
+def _again(desired: DesiredVm, ended: StateReason, *, crashed: bool) -> bool:
+    asked = desired.spec.on_trouble.get(Trouble.PANIC) if ended is StateReason.GUEST_PANIC else None
+    if asked is not None:
+        return asked is Remedy.RESTART
+    policy = desired.spec.restart_policy
+    return policy is RestartPolicy.ALWAYS or (policy is RestartPolicy.ON_FAILURE and crashed)
+
+
+def hurt(memory: Memory) -> Memory:
+    """What to remember once the machine has told of failed memory that the VM uses."""
+    return replace(memory, hurt=True)

@@ -7,7 +7,7 @@ from houyi.model.cpu import are_words
 from houyi.model.errors import Invalid, TooLarge
 from houyi.model.names import check_name
 from houyi.model.tuning import Scope
-from houyi.model.vm import VmSpec
+from houyi.model.vm import Remedy, Trouble, VmSpec
 from houyi.planning.tuning.knobs import check_settings
 from houyi.planning.tuning.profiles import check_profile
 
@@ -31,9 +31,22 @@ DOWNTIME_MS = range(20, 60_001)
 _CPU_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 
+REMEDIES: Mapping[Trouble, tuple[Remedy, ...]] = {
+    Trouble.PANIC: (Remedy.RESTART, Remedy.KEEP),
+    Trouble.WATCHDOG: (Remedy.RESTART, Remedy.STOP, Remedy.KEEP),
+    Trouble.IO_ERROR: (Remedy.RESUME, Remedy.KEEP, Remedy.REPORT),
+    Trouble.MEMORY_FAILURE: (Remedy.REPORT, Remedy.RESTART),
+}
+"""What can be done about each trouble; the first is what is done unless something else is asked. A panic is a crash: unless it is named, the restart policy decides."""
+
+
+def remedy(spec: VmSpec, trouble: Trouble) -> Remedy:
+    """What is done about a trouble of this VM."""
+    return spec.on_trouble.get(trouble, REMEDIES[trouble][0])
+
 
 def check_spec(spec: VmSpec) -> None:
-    """:raise Invalid: `vcpus_invalid`, `memory_invalid`, `disk_invalid`, `nics_invalid`, `cpu_model_invalid`, `cpu_features_invalid`, `labels_invalid`, `downtime_invalid`,
+    """:raise Invalid: `vcpus_invalid`, `memory_invalid`, `disk_invalid`, `nics_invalid`, `cpu_model_invalid`, `cpu_features_invalid`, `labels_invalid`, `downtime_invalid`, `remedy_unsupported`,
     `profile_unknown`, `knob_unknown`, `knob_scope`, `knob_value_invalid`, `knobs_exclude`. :raise TooLarge: `user_data_too_large`, `ssh_keys_too_large`."""
     if not 1 <= spec.vcpus <= VCPUS_MAX:
         raise Invalid("vcpus_invalid", f"vcpus must be between 1 and {VCPUS_MAX}, not {spec.vcpus}")
@@ -55,12 +68,21 @@ def check_spec(spec: VmSpec) -> None:
         raise TooLarge(
             "ssh_keys_too_large", f"the SSH keys of a VM are limited to {SSH_KEYS_BYTES_MAX} bytes together: let a program on the guest fetch the rest"
         )
+    check_remedies(spec.on_trouble)
     check_profile(spec.profile)
     check_settings(spec.knobs, Scope.VM)
     check_downtime(spec.downtime_ms_max)
     check_labels(spec.labels)
     check_labels(spec.host_labels)
     check_name(spec.storage, "storage")
+
+
+def check_remedies(on_trouble: Mapping[Trouble, Remedy]) -> None:
+    """:raise Invalid: `remedy_unsupported`."""
+    for trouble, asked in on_trouble.items():
+        if asked not in REMEDIES[trouble]:
+            known = ", ".join(one.value for one in REMEDIES[trouble])
+            raise Invalid("remedy_unsupported", f"about {trouble.value} it can be asked for: {known}; not {asked.value}")
 
 
 def check_downtime(downtime_ms_max: int) -> None:

@@ -20,7 +20,7 @@ from houyi.model.errors import Failed, Unavailable
 from houyi.model.ids import ImageId, NetworkId, ProjectId, VmId
 from houyi.model.image import DesiredImage, DiskFormat
 from houyi.model.network import DesiredNetwork, NetworkKind, NetworkSpec
-from houyi.model.vm import DesiredNic, DesiredVm, Power, RestartPolicy, StopMode, VmSpec, VmState
+from houyi.model.vm import DesiredNic, DesiredVm, Power, Remedy, RestartPolicy, StopMode, Trouble, VmSpec, VmState
 from houyi.planning.lifecycle import Memory
 from houyi.wire.agents import Desired
 
@@ -153,6 +153,17 @@ async def test_a_crash_is_restarted_as_the_policy_says(bench: Bench) -> None:
     await bench.until_state(VmState.RUNNING)
     assert bench.called("start") == starts + 1
     assert [happened.kind for happened in bench.reports.take(everything=False)[2]] == ["guest_panic", "restarted"]
+
+
+async def test_failed_memory_resets_the_guest_once_where_that_is_asked(bench: Bench) -> None:
+    asked = replace(VM, spec=replace(VM.spec, on_trouble={Trouble.MEMORY_FAILURE: Remedy.RESTART}), generation=VM.generation + 1)
+    for want, resets in ((VM, 0), (asked, 1)):
+        bench.want(want)
+        await bench.until_state(VmState.RUNNING)
+        bench.sim.memory_failure(VM.id)
+        await bench.until(lambda: "memory_failure" in [happened.kind for happened in bench.reports.take(everything=False)[2]])
+        await bench.until(lambda: not bench.ledger.memories[VM.id].hurt)
+        await bench.until(lambda resets=resets: bench.called("reset") == resets)
 
 
 async def test_a_shutdown_from_inside_stays(bench: Bench) -> None:

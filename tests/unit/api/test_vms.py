@@ -24,6 +24,7 @@ async def test_a_vm_is_made(world: World) -> None:
             "labels": {"tier": "web"},
             "protected": True,
             "restart_policy": "never",
+            "on_trouble": {"panic": "keep", "memory_failure": "restart"},
         }
         made = await client.post("/v1/vms", json=body)
         assert made.status_code == 202, made.text
@@ -38,6 +39,12 @@ async def test_a_vm_is_made(world: World) -> None:
         assert vm["ssh_keys"] == [PUBLIC_KEY]
         assert (vm["user_data_bytes"], "user_data" in vm) == (14, False)
         assert (vm["labels"], vm["protected"], vm["restart_policy"], vm["project_name"]) == ({"tier": "web"}, True, "never", "mine")
+        assert vm["on_trouble"] == {"panic": "keep", "memory_failure": "restart"}
+        for wrong, code in (({"panic": "report"}, "remedy_unsupported"), ({"flood": "stop"}, "invalid_request")):
+            refused = await client.patch("/v1/vms/hello", json={"on_trouble": wrong})
+            assert (refused.status_code, refused.json()["code"]) == (400, code)
+        changed = await client.patch("/v1/vms/hello", json={"on_trouble": {"io_error": "report"}})
+        assert changed.json()["on_trouble"] == {"io_error": "report"}
         assert vm["created_at"].endswith("Z")
         assert (vm["started_at"], vm["error"]) == (None, None)
         events = (await client.get("/v1/events", params={"target": vm["id"]})).json()["items"]

@@ -68,6 +68,7 @@ VM: dict[str, Any] = dict(
     ssh_keys=[],
     user_data_bytes=0,
     restart_policy="on-failure",
+    on_trouble={"panic": "keep"},
     restarts=0,
     firmware="bios",
     video=True,

@@ -168,6 +168,12 @@ CASES = [
     ("tune advise hello", "GET /v1/vms/hello/advice", None, ADVICE),
     ("tune vm hello", "GET /v1/vms/hello/tuning", None, TUNING),
     ("vm set hello --profile latency", "PATCH /v1/vms/hello", {"profile": "latency"}, VM),
+    (
+        "vm set hello --on-trouble io_error=report --on-trouble panic-",
+        "PATCH /v1/vms/hello",
+        {"on_trouble": {"io_error": "report"}},
+        VM,
+    ),
     ("vm set hello --knob hpet=on", "PATCH /v1/vms/hello", {"knobs": {"hpet": "on"}}, VM),
     (
         "vm-type create x --vcpus 1 --memory 1GiB --disk 2GiB --profile dense",

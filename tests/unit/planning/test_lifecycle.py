@@ -1,6 +1,7 @@
 """The life of a VM on its host: tables of what is done when, and a tiny world in which every plan is carried out until it rests."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -8,8 +9,8 @@ from hypothesis import strategies as st
 
 from houyi.model.errors import Problem
 from houyi.model.ids import ImageId, ProjectId, VmId
-from houyi.model.vm import DesiredVm, Power, RestartPolicy, StateReason, StopMode, VmSpec, VmState, may_follow
-from houyi.planning.lifecycle import PREPARE, PRESS_SECONDS, RESTART_DELAYS_SECONDS, SHOWN, STEADY_SECONDS, Memory, Plan, Seen, Step, done, failed, plan
+from houyi.model.vm import DesiredVm, Power, Remedy, RestartPolicy, StateReason, StopMode, Trouble, VmSpec, VmState, may_follow
+from houyi.planning.lifecycle import PREPARE, PRESS_SECONDS, RESTART_DELAYS_SECONDS, SHOWN, STEADY_SECONDS, Memory, Plan, Seen, Step, done, failed, hurt, plan
 
 BOOT = "this boot"
 NOW = 1_800_000_000.0
@@ -234,6 +235,47 @@ def test_an_io_error_is_resumed_once_a_wish() -> None:
     second = look(wanting(Power.RUNNING), at(VmState.PAUSED, IO), first.memory)
     assert (second.steps, second.state, second.reason, second.settled) == ((), VmState.PAUSED, IO, True)
     assert look(wanting(Power.RUNNING, power_serial=2, generation=2), at(VmState.PAUSED, IO), second.memory).steps == (Step.RESUME,)
+
+
+def troubled(remedies: dict[Trouble, Remedy], policy: RestartPolicy = RestartPolicy.ON_FAILURE, **values: Any) -> DesiredVm:
+    want = wanting(Power.RUNNING, policy, **values)
+    return replace(want, spec=replace(want.spec, on_trouble=remedies))
+
+
+@pytest.mark.parametrize(
+    ("remedies", "policy", "again"),
+    [
+        ({}, RestartPolicy.ON_FAILURE, True),
+        ({}, RestartPolicy.NEVER, False),
+        ({Trouble.PANIC: Remedy.RESTART}, RestartPolicy.NEVER, True),
+        ({Trouble.PANIC: Remedy.KEEP}, RestartPolicy.ALWAYS, False),
+    ],
+)
+def test_what_is_asked_about_a_panic_goes_before_the_policy(remedies: dict[Trouble, Remedy], policy: RestartPolicy, again: bool) -> None:
+    want = troubled(remedies, policy)
+    first = look(want, at(VmState.CRASHED, PANIC))
+    later = plan(want, at(VmState.CRASHED, PANIC), first.memory, boot_id=BOOT, now=NOW + 60)
+    assert (bool(later.steps), later.state) == (again, VmState.CRASHED)
+    died = look(want, at(VmState.CRASHED, StateReason.QEMU_DIED))
+    assert (died.look_again_seconds is not None) is (policy is not RestartPolicy.NEVER), "of all else that ends it the policy decides"
+
+
+def test_an_io_error_that_shall_be_kept_is_not_resumed() -> None:
+    answer = look(troubled({Trouble.IO_ERROR: Remedy.KEEP}), at(VmState.PAUSED, IO))
+    assert (answer.steps, answer.state, answer.reason, answer.settled) == ((), VmState.PAUSED, IO, True)
+
+
+@pytest.mark.parametrize(("remedies", "steps"), [({}, ()), ({Trouble.MEMORY_FAILURE: Remedy.RESTART}, (Step.RESET,))])
+def test_failed_memory_is_answered_once(remedies: dict[Trouble, Remedy], steps: tuple[Step, ...]) -> None:
+    want = troubled(remedies)
+    first = look(want, at(VmState.RUNNING), hurt(RAN))
+    assert (first.steps, first.memory.hurt) == (steps, False)
+    assert look(want, at(VmState.RUNNING), first.memory).steps == ()
+
+
+def test_a_fresh_start_has_nothing_of_the_failed_memory() -> None:
+    want = troubled({Trouble.MEMORY_FAILURE: Remedy.RESTART})
+    assert not done(Step.START, want, hurt(RAN), boot_id=BOOT, now=NOW).hurt
 
 
 # Acts that must not repeat

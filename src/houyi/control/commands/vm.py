@@ -9,7 +9,7 @@ from houyi.model.errors import Conflict, Invalid, Stale
 from houyi.model.host import Host
 from houyi.model.names import check_name
 from houyi.model.operation import Operation
-from houyi.model.vm import DesiredVm, EffectiveState, Firmware, MigrationPolicy, Power, RestartPolicy, StopMode, Vm, effective
+from houyi.model.vm import DesiredVm, EffectiveState, Firmware, MigrationPolicy, Power, Remedy, RestartPolicy, StopMode, Trouble, Vm, effective
 from houyi.planning.placement.filters import amounts, amounts_of
 from houyi.planning.spec import check_spec
 from houyi.planning.tuning.resolve import refused, vm_settings
@@ -104,6 +104,8 @@ class VmChanges:
     postcopy: bool | None = None
     profile: str | None = None
     """'': none of its own."""
+    on_trouble: Mapping[Trouble, Remedy] | None = None
+    """All that is asked about troubles."""
     knobs: Mapping[str, str] | None = None
     """All of its own settings."""
 
@@ -139,7 +141,7 @@ async def update_vm_desired(control: Control, ctx: Context, reference: str, chan
 
 _SPEC = (
     *("labels", "restart_policy", "vcpus", "memory_mib", "user_data", "firmware", "video", "cpu_model"),
-    *("migration_policy", "downtime_ms_max", "postcopy", "profile", "knobs"),
+    *("migration_policy", "downtime_ms_max", "postcopy", "profile", "on_trouble", "knobs"),
 )
 """What of a VM's spec may change."""
 

@@ -15,7 +15,7 @@ from houyi.model.image import Image, ImageState
 from houyi.model.names import check_name
 from houyi.model.network import Network
 from houyi.model.operation import Operation
-from houyi.model.vm import LOCAL, DesiredNic, DesiredVm, Firmware, MigrationPolicy, NicSpec, Power, RestartPolicy, Vm, VmSpec
+from houyi.model.vm import LOCAL, DesiredNic, DesiredVm, Firmware, MigrationPolicy, NicSpec, Power, Remedy, RestartPolicy, Trouble, Vm, VmSpec
 from houyi.model.vm_type import VmType
 from houyi.planning.placement.choose import Choice
 from houyi.planning.placement.filters import amounts
@@ -76,6 +76,7 @@ class VmAsk:
     cpu_features: Sequence[str] = ()
     profile: str = ""
     """Tuning profile; '': the type's, else none of its own."""
+    on_trouble: Mapping[Trouble, Remedy] = field(default_factory=dict)
     knobs: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
     start: bool = True
@@ -195,6 +196,7 @@ async def _resolve(control: Control, ctx: Context, ask: VmAsk) -> _Resolved:
         pool_id=pool,
         cpu_features=tuple(sorted(set(ask.cpu_features))),
         profile=ask.profile or (vm_type.profile if vm_type is not None else ""),
+        on_trouble=dict(ask.on_trouble),
         knobs=dict(ask.knobs),
     )
     return _Resolved(spec, networks, [one.address for one in asks])

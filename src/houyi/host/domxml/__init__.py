@@ -6,7 +6,7 @@ To add a device: a file with `configure(ctx, domain)`, a line in CONFIGURATORS, 
 import xml.etree.ElementTree as ET
 from xml.etree.ElementTree import Element
 
-from houyi.host.domxml import agent, clock, cpu, disk, machine, memory, metadata, nic, panic, pci, rng, serial, video
+from houyi.host.domxml import agent, clock, cpu, disk, machine, memory, metadata, nic, panic, pci, rng, serial, video, watchdog
 from houyi.host.domxml.context import Configure, DomainContext
 from houyi.host.domxml.tuning import tune
 
@@ -23,6 +23,7 @@ CONFIGURATORS: tuple[Configure, ...] = (
     rng.configure,
     video.configure,
     panic.configure,
+    watchdog.configure,
     pci.configure,
 )
 

@@ -4,6 +4,8 @@ from xml.etree.ElementTree import Element
 
 from houyi.host.domxml.context import DomainContext, child, devices
 from houyi.model.image import DiskFormat
+from houyi.model.vm import Remedy, Trouble
+from houyi.planning.spec import remedy
 
 IO_THREAD = "1"
 
@@ -12,9 +14,10 @@ def configure(ctx: DomainContext, domain: Element) -> None:
     """The whole backing chain is written down, so that neither libvirt nor QEMU guesses a format from content.
 
     cache='none' because a host's page cache in between is a second copy of the guest's, and must not exist when a disk is moved live.
-    A guest whose disk fails is stopped (and reported) instead of seeing errors that make it remount read-only.
+    A guest whose disk fails is stopped (and reported) instead of seeing errors that make it remount read-only, unless that is what was asked for.
     """
     child(domain, "iothreads", "1")
+    failing = "report" if remedy(ctx.vm.spec, Trouble.IO_ERROR) is Remedy.REPORT else "stop"
     disk = child(devices(domain), "disk", type_="file", device="disk")
     child(
         disk,
@@ -23,8 +26,8 @@ def configure(ctx: DomainContext, domain: Element) -> None:
         type_="qcow2",
         cache="none",
         discard="unmap",
-        error_policy="stop",
-        rerror_policy="stop",
+        error_policy=failing,
+        rerror_policy=failing,
         iothread=IO_THREAD,
         queues=_queues(ctx),
     )

@@ -22,6 +22,15 @@ _STOPPED = {
     libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: "qemu_died",
     libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "qemu_died",
 }
+_WATCHDOG_ACTION = dict(enumerate(("nothing was done", "paused", "reset", "powered off", "shut down", "debugged", "interrupted")))
+"""libvirt's numbers of what the watchdog did."""
+_WHOSE_MEMORY = {libvirt.VIR_DOMAIN_EVENT_MEMORY_FAILURE_RECIPIENT_HYPERVISOR: "QEMU", libvirt.VIR_DOMAIN_EVENT_MEMORY_FAILURE_RECIPIENT_GUEST: "the guest"}
+_MEMORY_ACTION = {
+    libvirt.VIR_DOMAIN_EVENT_MEMORY_FAILURE_ACTION_IGNORE: "nobody was told, since it can be corrected later",
+    libvirt.VIR_DOMAIN_EVENT_MEMORY_FAILURE_ACTION_INJECT: "the guest was told",
+    libvirt.VIR_DOMAIN_EVENT_MEMORY_FAILURE_ACTION_FATAL: "QEMU cannot go on",
+    libvirt.VIR_DOMAIN_EVENT_MEMORY_FAILURE_ACTION_RESET: "the guest cannot be told, and was reset",
+}
 _IO_ERROR_ACTION = {libvirt.VIR_DOMAIN_EVENT_IO_ERROR_NONE: "ignored", libvirt.VIR_DOMAIN_EVENT_IO_ERROR_PAUSE: "paused"}
 
 
@@ -40,6 +49,7 @@ class Events:
             (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._on_reboot),
             (libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, self._on_io_error),
             (libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG, self._on_watchdog),
+            (libvirt.VIR_DOMAIN_EVENT_ID_MEMORY_FAILURE, self._on_memory_failure),
             (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._on_agent),
             (libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._on_job),
         ):
@@ -97,7 +107,13 @@ class Events:
         self._hand_over(domain, lambda vm_id: self._tell(vm_id, "io_error", words))
 
     def _on_watchdog(self, _connection: Any, domain: Any, action: int, _opaque: Any) -> None:
-        self._hand_over(domain, lambda vm_id: self._tell(vm_id, "watchdog", f"action {action}"))
+        self._hand_over(domain, lambda vm_id: self._tell(vm_id, "watchdog", f"guest {_WATCHDOG_ACTION.get(action, 'told')}"))
+
+    def _on_memory_failure(self, _connection: Any, domain: Any, whose: int, action: int, flags: int, _opaque: Any) -> None:
+        words = f"memory of {_WHOSE_MEMORY.get(whose, 'the VM')} failed: {_MEMORY_ACTION.get(action, 'the guest was told')}"
+        if flags & libvirt.VIR_DOMAIN_MEMORY_FAILURE_ACTION_REQUIRED:
+            words += "; it was just being used"
+        self._hand_over(domain, lambda vm_id: self._tell(vm_id, "memory_failure", words))
 
     def _on_job(self, _connection: Any, domain: Any, stats: dict[str, Any], _opaque: Any) -> None:
         if stats.get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:

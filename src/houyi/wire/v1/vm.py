@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from houyi.model.vm import LOCAL, EffectiveState, Firmware, GuestAgent, MigrationPolicy, Power, RestartPolicy, StateReason, StopMode, effective
+from houyi.model.vm import LOCAL, EffectiveState, Firmware, GuestAgent, MigrationPolicy, Power, Remedy, RestartPolicy, StateReason, StopMode, Trouble, effective
 from houyi.model.vm import Vm as ModelVm
 from houyi.wire.v1.placement import HostLook
 from houyi.wire.v1.shape import Asked, Bool, Failure, Id, Int, Labels, LongText, Page, Revision, Shown, Text, Time, failure, rfc3339, rfc3339_or_none
@@ -47,6 +47,11 @@ class VmCreate(Asked):
     cpu_features: list[Annotated[str, Field(max_length=64)]] = Field(
         [], max_length=64, description="CPU features that it must have, whatever else it gets: it goes where they can be had only."
     )
+    on_trouble: dict[Trouble, Remedy] = Field(
+        {},
+        description="What is done about troubles: panic (restart, keep), watchdog (restart, stop, keep), io_error (resume, keep, report), "
+        "memory_failure (report, restart); the first is done unless another is asked, about a panic what the restart policy says.",
+    )
     profile: Text = Field("", description="Tuning profile (GET /v1/profiles); empty: the type's, else the host's.")
     knobs: Labels = Field({}, description="Own settings of VM knobs (GET /v1/knobs), which win over the profile's.")
     protected: Bool = Field(False, description="Protect it from deletion.")
@@ -69,6 +74,9 @@ class VmUpdate(Asked):
     migration_policy: MigrationPolicy | None = None
     downtime_ms_max: Int | None = None
     postcopy: Bool | None = None
+    on_trouble: dict[Trouble, Remedy] | None = Field(
+        None, description="Replaces all that is asked about troubles; of watchdog and io_error's report it takes effect at the next start."
+    )
     profile: Text | None = Field(None, description="Tuning profile; empty: the host's.")
     knobs: Labels | None = Field(None, description="Replaces all own settings of VM knobs; each says whether it takes effect at once or at the next start.")
 
@@ -127,6 +135,7 @@ class Vm(Shown):
     pool_name: str | None
     cpu_features: list[str] = Field(description="CPU features that it must have, whatever else it gets.")
     profile: str = Field(description="Its tuning profile; empty: the host's. GET /v1/vms/ID/tuning says what comes of it.")
+    on_trouble: dict[Trouble, Remedy] = Field(description="What is asked about troubles; the others are dealt with in the usual way.")
     knobs: dict[str, str] = Field(description="Own settings of VM knobs.")
     tuned: dict[str, str] = Field(description="Settings that the guest runs with, where they are not the default, as read back from the machine.")
     protected: bool
@@ -213,6 +222,7 @@ def show_vm(vm: ModelVm, names: Mapping[str, str]) -> Vm:
         pool_name=names.get(spec.pool_id, "") if spec.pool_id else None,
         cpu_features=list(spec.cpu_features),
         profile=spec.profile,
+        on_trouble=dict(spec.on_trouble),
         knobs=dict(spec.knobs),
         tuned=dict(observed.tuned) if observed else {},
         protected=vm.protected,
