@@ -195,8 +195,11 @@ class SimulatedHost(Host):
             "reboot": self.sim.guest_reboot,
             "panic": self.sim.guest_panic,
             "die": self.sim.kill_qemu,
-            "hurt": self.sim.memory_failure,
+            "hurt": self._hurt,
         }[act](vm_id)
+
+    def _hurt(self, vm_id: VmId) -> None:
+        self.sim.emit(MachineEvent(vm_id=vm_id, kind="memory_failure", detail="memory of the guest failed: the guest was told"))
 
     async def lose_libvirt(self) -> None:
         self.sim.lose_libvirt()

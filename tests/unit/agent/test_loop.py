@@ -15,6 +15,7 @@ from houyi.agent.loop import Loop
 from houyi.agent.reports import Reports
 from houyi.agent.steps import Steps
 from houyi.base.clock import SystemClock
+from houyi.host.port import MachineEvent
 from houyi.host.sim import SimHost
 from houyi.model.errors import Failed, Unavailable
 from houyi.model.ids import ImageId, NetworkId, ProjectId, VmId
@@ -160,7 +161,7 @@ async def test_failed_memory_resets_the_guest_once_where_that_is_asked(bench: Be
     for want, resets in ((VM, 0), (asked, 1)):
         bench.want(want)
         await bench.until_state(VmState.RUNNING)
-        bench.sim.memory_failure(VM.id)
+        bench.sim.emit(MachineEvent(vm_id=VM.id, kind="memory_failure"))
         await bench.until(lambda: "memory_failure" in [happened.kind for happened in bench.reports.take(everything=False)[2]])
         await bench.until(lambda: not bench.ledger.memories[VM.id].hurt)
         await bench.until(lambda resets=resets: bench.called("reset") == resets)

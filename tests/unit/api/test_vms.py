@@ -40,16 +40,16 @@ async def test_a_vm_is_made(world: World) -> None:
         assert (vm["user_data_bytes"], "user_data" in vm) == (14, False)
         assert (vm["labels"], vm["protected"], vm["restart_policy"], vm["project_name"]) == ({"tier": "web"}, True, "never", "mine")
         assert vm["on_trouble"] == {"panic": "keep", "memory_failure": "restart"}
-        for wrong, code in (({"panic": "report"}, "remedy_unsupported"), ({"flood": "stop"}, "invalid_request")):
-            refused = await client.patch("/v1/vms/hello", json={"on_trouble": wrong})
-            assert (refused.status_code, refused.json()["code"]) == (400, code)
-        changed = await client.patch("/v1/vms/hello", json={"on_trouble": {"io_error": "report"}})
-        assert changed.json()["on_trouble"] == {"io_error": "report"}
         assert vm["created_at"].endswith("Z")
         assert (vm["started_at"], vm["error"]) == (None, None)
         events = (await client.get("/v1/events", params={"target": vm["id"]})).json()["items"]
         assert [event["kind"] for event in events] == ["vm.create"]
         assert events[0]["request_id"] == made.headers["x-request-id"]
+        for wrong, code in (({"panic": "report"}, "remedy_unsupported"), ({"flood": "stop"}, "invalid_request")):
+            refused = await client.patch("/v1/vms/hello", json={"on_trouble": wrong})
+            assert (refused.status_code, refused.json()["code"]) == (400, code)
+        changed = await client.patch("/v1/vms/hello", json={"on_trouble": {"io_error": "report"}})
+        assert changed.json()["on_trouble"] == {"io_error": "report"}
 
 
 @pytest.mark.parametrize(

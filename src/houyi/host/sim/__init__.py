@@ -3,7 +3,7 @@
     sim = SimHost(clock, boot_seconds=3); ports = sim.ports()
     sim.fail_next("start", Failed("libvirt_failed", "..."))        the next call of that name fails so
     sim.lose_libvirt(); sim.restore_libvirt()                      what needs libvirt raises Unavailable in between
-    sim.guest_shutdown(vm_id), guest_reboot, guest_panic, kill_qemu, io_error, memory_failure: what guests do by themselves
+    sim.guest_shutdown(vm_id), guest_reboot, guest_panic, kill_qemu, io_error: what guests do by themselves
     sim.share("fast", storage): a folder that every machine sees that is given the same SimStorage
     sim.join(net, "a"): moves to and from the others of `net`, whose links break to order
     sim.power_cut(): every domain is off, as after a reboot of the host; files and definitions stay

@@ -184,10 +184,6 @@ class SimState:
         domain.state, domain.reason = VmState.PAUSED, StateReason.IO_ERROR
         self.emit(MachineEvent(vm_id=vm_id, kind="io_error", detail="vda"))
 
-    def memory_failure(self, vm_id: VmId) -> None:
-        """Memory that the guest uses fails, and it is told."""
-        self.emit(MachineEvent(vm_id=vm_id, kind="memory_failure", detail="memory of the guest failed: the guest was told"))
-
     def external_destroy(self, vm_id: VmId) -> None:
         """Somebody powers the domain off behind our back."""
         self._end(vm_id, VmState.STOPPED, StateReason.EXTERNAL, "")
