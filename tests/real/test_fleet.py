@@ -71,6 +71,23 @@ def test_the_ways_between_hosts_are_measured_before_anything_moves(made: Lab) ->
         assert forecast["inputs"]["line_all_mib_s"] >= forecast["inputs"]["line_one_mib_s"] > 0
 
 
+def test_each_host_says_what_it_can_do_and_what_to_do_about_it(made: Lab) -> None:
+    for host in made.states():
+        report = made.until(lambda host=host: made.ask("host", "report", host), lambda told: bool(told["items"]))
+        items = {one["name"]: one for one in report["items"]}
+        assert {"accelerator", "vhost-net", "IOMMU", "NUMA", "huge pages"} <= items.keys()
+        assert all(one["meaning"] for one in items.values())
+        asked = [bool(one["advice"]) for one in report["items"]]
+        assert asked == sorted(asked, reverse=True), "what there is to do comes first"
+
+
+def test_how_long_its_disk_takes(made: Lab) -> None:
+    told = made.ask("vm", "latency", "own", "--seconds", "4")
+    (writes,) = [one for one in told["requests"] if (one["disk"], one["kind"]) == ("vda", "writes")]
+    assert writes["count"] == sum(step["count"] for step in writes["histogram"]) > 0
+    assert 0 < writes["p50_ms"] <= writes["p90_ms"] <= writes["p99_ms"]
+
+
 @pytest.mark.parametrize("name", STORAGE)
 def test_it_moves_while_it_writes(made: Lab, name: str) -> None:
     """With its disk, or without when it is shared; not to where its group forbids it; and its plan was kept."""
