@@ -136,6 +136,26 @@ async def test_what_happened_becomes_events(desk: Desk) -> None:
     assert {event.kind for event in mine} == {"vm.create", "vm.placed", "vm.guest_reboot", "vm.io_error"}
 
 
+async def test_a_host_whose_memory_fails_again_and_again_is_suspected(desk: Desk) -> None:
+    hit, other = await placed(desk), await placed(desk, "other")
+    stranger = await put_host(desk.store, "stranger", capacity={})
+    failure = Happened(hit.desired.id, "memory_failure", "memory of the guest failed")
+    assert await tell(desk, 1, happened=(failure, Happened(other.desired.id, "io_error", "vda")))
+    assert await tell(desk, 1, happened=(failure, failure), host_id=stranger)
+    assert await events(desk, "host.memory_suspected") == [], "one may be a cosmic ray, and a stranger is not believed"
+    assert await tell(desk, 2, happened=(replace(failure, vm_id=other.desired.id),))
+    ((detail, data, actor),) = await events(desk, "host.memory_suspected")
+    assert ("houyi host drain" in detail, data, actor) == (True, {"errors": "2"}, f"host:{desk.host_id}")
+    assert await tell(desk, 3, happened=(failure,))
+    assert len(await events(desk, "host.memory_suspected")) == 1, "it has just been said"
+    desk.clock.at += 3601
+    assert await tell(desk, 4, happened=(failure,))
+    assert [data for _, data, _ in await events(desk, "host.memory_suspected")] == [{"errors": "2"}, {"errors": "4"}]
+    desk.clock.at += 8 * 86400
+    assert await tell(desk, 5, happened=(failure,))
+    assert len(await events(desk, "host.memory_suspected")) == 2, "what was a week ago does not count any more"
+
+
 async def test_gone_is_believed_only_of_what_was_to_be_deleted(desk: Desk) -> None:
     vm = await placed(desk)
     assert await tell(desk, 1, gone=(vm.desired.id,))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from houyi.base.log import get_log
 from houyi.control.control import Control, again, new_event
 from houyi.control.intake.host import host_context, load_mutations
+from houyi.control.intake.memory import MEMORY_FAILURE, suspicion
 from houyi.control.intake.migration import move_mutations
 from houyi.model.cpu import sound_features
 from houyi.model.errors import Stale
@@ -67,6 +68,8 @@ async def take_report(
             mutations += _take_observed(control, host_id, held.get(observed.id), observed)
         for one in happened:
             mutations += _take_happened(control, host_id, held.get(one.vm_id), one)
+        failures = sum(one.kind == MEMORY_FAILURE and one.vm_id in held for one in happened)
+        mutations += await suspicion(control, host_id, failures) if failures else []
         mutations += [add_sample(one, held[one.vm_id].desired.project_id) for one in samples if one.vm_id in held and _sound(one)]
         for vm_id in gone:
             mutations += _take_gone(control, host_id, held.get(vm_id))

@@ -41,6 +41,13 @@ def list_events(connection: Connection, project_id: ProjectId | None, ask: Ask, 
     return cut(found, newest_revision(connection), ask)
 
 
+def events_since(connection: Connection, kind: str, since: float) -> list[Event]:
+    """Of that kind, oldest first. :param since: Unix seconds."""
+    table = tables.event
+    query = select(table.c.doc, table.c.revision).where(table.c.kind == kind, table.c.created_at >= since).order_by(table.c.created_at, table.c.id)
+    return [replace(load(row.doc, Event), revision=row.revision) for row in connection.execute(query)]
+
+
 def events_by_id(connection: Connection, ids: Iterable[str]) -> dict[str, Event]:
     """Those of them that exist."""
     table = tables.event
