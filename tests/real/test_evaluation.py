@@ -1,12 +1,15 @@
 """`houyi bench run` whole: the same programs on the machine, in a container and in a VM, a report that a browser draws, and nothing left behind."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from houyi.host.build.bench import TREE
+from houyi.local.lab.birth import inside
 from real.browser import look
 from real.platform import Platform, platform
 from real.tiny import bench_folder
@@ -14,7 +17,7 @@ from real.tiny import bench_folder
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 PLACES = ("machine", "container", "vm")
-NAMES = ("syscall", "disk-read", "net-latency")
+NAMES = ("syscall", "net-latency")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,25 @@ def test_three_places_are_compared_and_a_browser_draws_all_of_it(machine: Platfo
     assert len(seen["images"]) == 1 + len(NAMES), "one of all ratios, and one a group"
     assert all(image["width"] > 300 and image["shown"] > 100 and image["colours"] > 10 for image in seen["images"]), seen["images"]
     assert seen["loaded"] == [], "a report is whole in itself"
+
+
+@pytest.mark.parametrize("signal", ["INT", "TERM"])
+def test_a_run_that_is_interrupted_leaves_nothing(machine: Platform, tmp_path: Path, signal: str) -> None:
+    before = left(machine)
+    words = ("bench", "run", "--compare", "machine,container", "--only", "cpu", "--seconds", "60", "--out", str(tmp_path / "none"))
+    environment = [f"{name}={value}" for name, value in machine.environment.items()]
+    argv = inside(machine.host.init_pid, "env", "-i", *environment, sys.executable, "-m", "houyi", *words)
+    with (tmp_path / "said").open("w") as said, subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as running:
+        (pid,) = machine.until(
+            lambda: [pid for pid, line in machine.processes().items() if "sysbench cpu" in line and "sysbench" in line.split()[0]][:1], seconds=60
+        )
+        assert pid
+        assert left(machine) != before
+        (command,) = [pid for pid, line in machine.processes().items() if "-m houyi bench run" in line]
+        machine.host.inside("kill", f"-{signal}", str(command))
+        assert running.wait(30) == 130, (tmp_path / "said").read_text()
+    assert left(machine) == before
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_place_that_cannot_be_is_said_and_nothing_is_made(machine: Platform, tmp_path: Path) -> None:

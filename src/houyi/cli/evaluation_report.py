@@ -98,8 +98,12 @@ def _cell(report: Report, benchmark: str, place: str) -> tuple[str, str]:
     found = _values(report, benchmark, place)
     failed = sum(1 for one in report["samples"] if (one["benchmark"], one["place"]) == (benchmark, place) and one["error"])
     if found:
-        return f"{median(found):.4g}{f' ({failed} failed)' if failed else ''}", ""
+        return f"{_shown(median(found))}{f' ({failed} failed)' if failed else ''}", ""
     return ("failed", "failed") if failed else ("not measured", "note")
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _ratios(body: Element, report: Report) -> None:

@@ -1,15 +1,18 @@
 """`houyi bench`: the commands. What they do is in local/evaluation, what is said about it in planning/evaluation."""
 
 import asyncio
+import signal
+from collections.abc import Coroutine
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from houyi.base.config import Settings
 from houyi.cli.output import Column, Format, note, show_list, write_data
 from houyi.cli.session import OPTIONS, MemoryMib, Options, noun
+from houyi.model.evaluation import Evaluation
 
 app: App = noun("bench", "Measure with programs that people trust: this machine, a container on it, a VM, a tuned VM.")
 
@@ -113,13 +116,23 @@ def run(
         return AsyncClient(login.url, login.token, project=options.project)
 
     table = options.output is Format.TABLE
-    report = asdict(asyncio.run(evaluate(Settings(), plan, connect, note if table else _silent)))
+    report = asdict(asyncio.run(_until_told(evaluate(Settings(), plan, connect, note if table else _silent))))
     page = write_evaluation(report, out)
     if not table:
         write_data(report, options.output)
         return
     _show(report)
     note(f"written: {page}, and all figures beside it in report.json")
+
+
+async def _until_told(work: Coroutine[Any, Any, Evaluation]) -> Evaluation:
+    """SIGTERM ends it as Ctrl-C does: everything that was made is removed first. :raise KeyboardInterrupt: it came."""
+    task = asyncio.create_task(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def _silent(text: str) -> None:

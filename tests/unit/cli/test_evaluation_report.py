@@ -67,7 +67,7 @@ def report(**changes: Any) -> dict[str, Any]:
         benchmarks=(facts("cpu", "CPU", Better.MORE), facts("disk-read", "disk"), facts("disk-write", "disk"), facts("timer", "latencies")),
         samples=(
             *(sample("cpu", place, number, 100.0 + number) for place in PLACES for number in (1, 2, 3)),
-            *(sample("disk-read", place, number, 60.0 + number if place != "vm" else None) for place in PLACES for number in (1, 2, 3)),
+            *(sample("disk-read", place, number, 60_000.0 + number if place != "vm" else None) for place in PLACES for number in (1, 2, 3)),
             *(sample("disk-write", place, number, 10.0 * number if number < 3 else None) for place in PLACES for number in (1, 2, 3)),
             *(sample("timer", place, number, None) for place in PLACES for number in (1, 2, 3)),
         ),
@@ -139,6 +139,7 @@ def test_a_failure_is_shown_as_failed_and_never_as_0() -> None:
     assert cells.count("failed") >= 1 + len(PLACES), "disk-read in the VM, timer everywhere"
     assert "0" not in cells
     assert "15 (1 failed)" in cells
+    assert "60,002" in cells
     assert "no &lt;space&gt; left" in page
     assert "Nothing was measured." in page
     assert "24 of" not in page

@@ -1,5 +1,6 @@
 """Control groups for the container: as much CPU and memory as a VM has, in version 2 of the kernel's interface or in version 1."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from houyi.model.errors import Failed
 ROOT = Path("/sys/fs/cgroup")
 PERIOD_US = 100_000
 _SECONDS = 20.0
+_LOOKS, _LOOK_SECONDS = 100, 0.05
 _REAL_TIME = "cpu.rt_runtime_us"
 _REAL_TIME_US = 500_000
 """Of each second. Some kernels give a group no real-time threads without it, and latencies are measured by those; where it cannot be given, they fail and are shown so."""
@@ -59,19 +61,26 @@ class Groups:
 
     folders: tuple[Path, ...]
 
-    def close(self) -> None:
-        """End what is still in it, and remove it."""
-        for folder in self.folders:
-            with suppress(OSError):
-                for pid in (folder / "cgroup.procs").read_text().split():
-                    with suppress(ProcessLookupError):
-                        os.kill(int(pid), signal.SIGKILL)
-        for folder in self.folders:
-            with suppress(OSError):  # it is left where the kernel has not let go of the last process yet: it is empty, and does no harm
-                folder.rmdir()
+    async def close(self) -> None:
+        """End what is still in it, and remove it: who has been killed may need a moment to be gone."""
+        for _ in range(_LOOKS):
+            for folder in self.folders:
+                _empty(folder)
+            if not any(folder.exists() for folder in self.folders):
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
-def make_groups(name: str, cpus: int, memory_mib: int, root: Path) -> Groups:
+def _empty(folder: Path) -> None:
+    with suppress(OSError):
+        for pid in (folder / "cgroup.procs").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+async def make_groups(name: str, cpus: int, memory_mib: int, root: Path) -> Groups:
     """:param root: of `hierarchy`. :raise Failed: `cgroup_unavailable`: without limits it would be no fair container."""
     if (root / "cgroup.controllers").exists():
         wanted = {root: {"cpu.max": f"{cpus * PERIOD_US} {PERIOD_US}", "memory.max": str(memory_mib << 20)}}
@@ -92,7 +101,7 @@ def make_groups(name: str, cpus: int, memory_mib: int, root: Path) -> Groups:
                 with suppress(OSError):
                     (folder / _REAL_TIME).write_text(str(_REAL_TIME_US))
     except OSError as error:
-        Groups(tuple(made)).close()
+        await Groups(tuple(made)).close()
         raise Failed(
             "cgroup_unavailable",
             f"no control group can be made for the container ({error}): run as root where {root} may be written, or leave the container out",

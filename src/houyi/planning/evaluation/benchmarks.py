@@ -150,7 +150,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark(
         name="wake-up",
         group="latencies",
-        argv=("ptsematest", "-t", "-i", "500", "-D", "{seconds}", "-q", "--json=/dev/stdout"),
+        argv=("ptsematest", "-t", "-i", "500", "-D", "{seconds}", "-q", "--json=/proc/self/fd/1"),
         parse=parsers.ptsematest,
         unit="us",
         better=_LESS,
@@ -160,7 +160,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     Benchmark(
         name="timer",
         group="latencies",
-        argv=("cyclictest", "-m", "-p", "80", "-t", "1", "-i", "1000", "-D", "{seconds}", "-h", "5000", "-q", "--json=/dev/stdout"),
+        argv=("cyclictest", "-m", "-p", "80", "-t", "1", "-i", "1000", "-D", "{seconds}", "-h", "5000", "-q", "--json=/proc/self/fd/1"),
         parse=parsers.cyclictest,
         unit="us",
         better=_LESS,

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from houyi.local.evaluation.guest import VmVenue, Wish
 from houyi.local.evaluation.place import Said
-from houyi.local.evaluation.run import Opened, Plan, _rounds, check
-from houyi.model.errors import Failed, Invalid
-from houyi.model.evaluation import Place, PlaceKind
+from houyi.local.evaluation.run import Opened, Plan, _exits, _rounds, check
+from houyi.model.errors import Conflict, Failed, Invalid
+from houyi.model.evaluation import ExitCount, Place, PlaceKind
 from houyi.planning.evaluation.benchmarks import chosen
 
 PLACES = (Place(PlaceKind.MACHINE), Place(PlaceKind.CONTAINER), Place(PlaceKind.VM), Place(PlaceKind.VM, "latency"))
@@ -80,6 +82,57 @@ async def test_what_fails_is_a_failed_sample_with_its_reason() -> None:
     assert by["boot", "vm"].measured.value == 2.5  # type: ignore[attr-defined]
     assert all((one.measured is None) is bool(one.error) for one in samples)  # type: ignore[attr-defined]
     assert any("FAILED: it hangs" in line for line in told)
+
+
+class Traced(VmVenue):
+    """A VM under KVM, or not, of which nothing is behind."""
+
+    def __init__(self, place: Place, kvm: bool, said: str = CPU) -> None:
+        nothing: Any = None
+        wish = Wish(place=place, name="bench-1-plain", vcpus=1, memory_mib=256, host_labels={}, stamp="")
+        super().__init__(nothing, wish, nothing)
+        self._kvm, self._said = kvm, said
+        self.asked: list[str] = []
+
+    @property
+    def emulated(self) -> bool:
+        return not self._kvm
+
+    async def run(self, argv: Sequence[str], seconds: float) -> Said:
+        self.asked += [word for word in argv if word.startswith("--time=")]
+        return Said(code=0, text=self._said, complaint="")
+
+    async def exits(self, seconds: float) -> tuple[float, dict[str, float]]:
+        if self._said != CPU:
+            raise Conflict("no_vm_exits", "it does not run under KVM")
+        return 201.0, {"hlt": 100.5, "msr": 100.5}
+
+
+async def exits(*venues: Traced) -> tuple[tuple[ExitCount, ...], str]:
+    opened = Opened("bench-1", None)
+    opened.venues = list(venues)
+    return await _exits(opened, replace(PLAN, benchmarks=chosen("cpu", quick=False, cpus=2)), lambda _: None)
+
+
+async def test_exits_an_operation_are_exits_a_second_by_operations_a_second() -> None:
+    venue = Traced(PLACES[2], kvm=True)
+    (found,), why = await exits(venue)
+    assert (found.benchmark, found.place, found.error, why) == ("cpu", "vm", "", "")
+    assert (found.exits_s, found.per_operation, found.reasons) == (201.0, 2.0, {"hlt": 1.0, "msr": 1.0})
+    assert venue.asked == ["--time=7"], "it goes on for longer than it is traced"
+
+
+async def test_without_kvm_there_are_no_exits_and_why_is_said() -> None:
+    found, why = await exits(Traced(PLACES[2], kvm=False))
+    assert found == ()
+    assert "TCG" in why
+    assert (await exits())[1] == "no VM was among the places"
+
+
+async def test_exits_that_cannot_be_counted_are_an_error() -> None:
+    (found,), _ = await exits(Traced(PLACES[2], kvm=True, said="nothing of use"))
+    assert found.error
+    assert not found.per_operation
 
 
 def test_nothing_to_do_is_refused() -> None:
