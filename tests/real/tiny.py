@@ -8,7 +8,7 @@ from pathlib import Path
 
 import houyi.host.build
 from houyi.host.build.bench import TREE, build_bench
-from houyi.host.build.tiny import build_tiny
+from houyi.host.build.tiny import NOTHING, More, build_tiny
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "houyi-tests"
 
@@ -26,12 +26,21 @@ def tiny_path() -> Path:
     """`$HOUYI_TEST_TINY` if set, else the cached image of this very builder, built if it is not there."""
     if given := os.environ.get("HOUYI_TEST_TINY"):
         return Path(given)
-    path = CACHE / f"tiny-{_digest()}.qcow2"
+    return _built("tiny", NOTHING)
+
+
+def logging_path() -> Path:
+    """The same with the kernel that Debian has for machines: its kernel for clouds has no driver for machine checks, and so logs none."""
+    return _built("logging", More(kernel="linux-image-amd64"))
+
+
+def _built(name: str, more: More) -> Path:
+    path = CACHE / f"{name}-{_digest()}.qcow2"
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         building = path.with_suffix(f".{os.getpid()}")
         try:
-            asyncio.run(build_tiny(building, lambda _: None))
+            asyncio.run(build_tiny(building, lambda _: None, more=more))
             building.rename(path)
         finally:
             building.unlink(missing_ok=True)

@@ -24,7 +24,9 @@ _MODULES_REQUIRED = ("virtio_pci", "virtio_blk", "virtio_net", "ext4")
 _MODULES_WANTED = (
     *("virtio_scsi", "virtio_console", "virtio_balloon", "virtio_rng", "virtio_mem", "sd_mod", "sr_mod", "isofs", "vfat", "nls_ascii", "nls_cp437"),
     *("ahci", "ata_piix", "button", "evdev", "pvpanic_pci", "pvpanic_mmio", "i6300esb", "iTCO_wdt", "acpiphp", "af_packet", "failover", "net_failover"),
+    *("crc32c_generic", "crc32c_intel"),
 )
+"""ext4 asks for the last two by another name than their own; in the cloud kernel they are built in."""
 _ROOT_MIB = 96
 """What is in it takes about 50 MiB; the file system grows with the disk at each start."""
 _FILES = {
@@ -47,6 +49,8 @@ _FILES = {
 class More:
     """What an image has beside what makes it tiny."""
 
+    kernel: str = _KERNEL
+    """Package that names it."""
     packages: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     """Of the packages, by their places in them."""
@@ -77,9 +81,9 @@ async def build_tiny(target: Path, progress: Progress, *, cache: Path | None = N
 
 async def _build(target: Path, progress: Progress, cache: Path, work: Path, more: More) -> None:
     progress(0.0)
-    kernel_package = next((name for name in (await packages.needs([_KERNEL]))[_KERNEL] if name.startswith("linux-image-")), "")
+    kernel_package = next((name for name in (await packages.needs([more.kernel]))[more.kernel] if name.startswith("linux-image-")), "")
     if not kernel_package:
-        raise Failed("package_missing", f"{_KERNEL} names no kernel: run `apt-get update`, or correct this machine's apt sources")
+        raise Failed("package_missing", f"{more.kernel} names no kernel: run `apt-get update`, or correct this machine's apt sources")
     for folder, names in (
         ("kernel", (kernel_package,)),
         ("programs", await packages.libraries((*_PROGRAMS, *more.packages))),
