@@ -154,12 +154,19 @@ def test_a_move_outlives_a_killed_program(made: Lab, victim: str, phase: str) ->
     if lost:
         type_in(made, NAME, rate(8.0))
     else:
-        assert vm["started_at"] == started, "it was started anew"
+        assert vm["started_at"] == started, f"it was started anew\n{why(made)}"
         assert last(made, NAME)[0] >= before
     counts_on(made)
     for each in HOSTS:
         made.until(lambda each=each: files(made, each), lambda left, each=each: left == ([vm["id"]] if each == home(made, NAME) else []), LEFT_SECONDS)
     assert qemus(made) == 1
+
+
+def why(found: Lab) -> str:
+    """What the platform and each host's QEMU have said last."""
+    events = [f"{one['at']} {one['kind']} {one['target_name']} {one['detail']}" for one in found.get("events").get("items", ())[-20:]]
+    logs = [file for host in HOSTS for file in (found.folder / "hosts" / host / "var/log/libvirt/qemu").glob("*.log")]
+    return "\n".join([*events, *(f"--- {file}\n{file.read_text()[-2000:]}" for file in logs), found.logs()])
 
 
 def counts_on(found: Lab) -> None:
