@@ -178,7 +178,7 @@ class ServedVm:
             memory = done(step, desired, before, boot_id=self._parts.boot_id, now=self._parts.clock.now())
             self._parts.ledger.keep(self._id, memory)
             if memory.restarts > before.restarts:
-                detail = f"restart {memory.restarts} by the policy {desired.spec.restart_policy.value}"
+                detail = f"restart {memory.restarts}, as its policies say"
                 self._parts.reports.happened(Happening(vm_id=self._id, kind="restarted", detail=detail, at=self._parts.clock.now()))
 
     async def _step(self, step: Step, desired: DesiredVm, domain: DomainSeen | None, answer: Plan) -> bool:

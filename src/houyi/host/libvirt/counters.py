@@ -10,7 +10,7 @@ import libvirt
 
 from houyi.base.clock import Clock
 from houyi.host.libvirt.connection import LibvirtConnection
-from houyi.host.libvirt.domains import PREFIX, Memory
+from houyi.host.libvirt.domains import PREFIX, Memory, find, not_running
 from houyi.host.libvirt.latency import read_latency
 from houyi.model.errors import Conflict
 from houyi.model.ids import VmId
@@ -50,7 +50,7 @@ class LibvirtTelemetry:
     async def counters_of(self, vm_id: VmId) -> VmCounters:
         row = await self._connection.call(lambda connection: _one(connection, vm_id))
         if row is None:
-            raise Conflict("not_running", "the VM is not running on this host: start it first")
+            raise not_running()
         return self._read(row)
 
     async def latency(self, vm_id: VmId, seconds: float) -> LatencyProfile:
@@ -77,12 +77,9 @@ def _all(connection: Any) -> list[Row]:
 
 
 def _one(connection: Any, vm_id: VmId) -> Row | None:
-    try:
-        domain = connection.lookupByUUIDString(vm_id)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-            return None
-        raise
+    domain = find(connection, vm_id)
+    if domain is None:
+        return None
     ((_, stats),) = connection.domainListGetStats([domain], WHAT, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
     return _row(domain, stats) if domain.name().startswith(PREFIX) and stats.get("state.state") in _EXECUTES else None
 

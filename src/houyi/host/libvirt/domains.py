@@ -1,4 +1,4 @@
-"""What we know of our domains between two looks, and what libvirt's states mean. No calls to libvirt beyond reading one domain's XML.
+"""What we know of our domains between two looks, and what libvirt's states mean. No calls to libvirt beyond finding one domain and reading its XML.
 
 A domain's mark, accelerator and guest-agent state are in its XML, which costs a call a domain; so they are kept until an event says that
 they may have changed. States are read in bulk at every look and are never kept.
@@ -17,6 +17,7 @@ from houyi.host.domxml.metadata import Mark, parse_mark
 from houyi.host.domxml.tuning import tuned
 from houyi.host.libvirt.cpus import running_features
 from houyi.host.port import DomainSeen
+from houyi.model.errors import Conflict
 from houyi.model.ids import VmId
 from houyi.model.vm import GuestAgent, StateReason, VmState
 
@@ -34,6 +35,28 @@ class Known:
     """Of the running guest."""
     tuned: Mapping[str, str] = field(default_factory=dict)
     """As above."""
+
+
+def find(connection: Any, vm_id: VmId) -> Any | None:
+    """Any domain with this id, whoever's."""
+    try:
+        return connection.lookupByUUIDString(vm_id)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+
+
+def find_running(connection: Any, vm_id: VmId) -> Any:
+    """Ours. :raise Conflict: `not_running`."""
+    domain = find(connection, vm_id)
+    if domain is None or mark_of(domain) is None or not domain.isActive():
+        raise not_running()
+    return domain
+
+
+def not_running() -> Conflict:
+    return Conflict("not_running", "the VM is not running on this host: start it first")
 
 
 def mark_of(domain: Any) -> Mark | None:

@@ -3,16 +3,13 @@
 QEMU counts once it has been told how; that costs a request some nanoseconds, and goes on until the VM ends.
 """
 
-import json
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import libvirt
-import libvirt_qemu
-
-from houyi.host.libvirt.domains import mark_of
-from houyi.model.errors import Conflict, Failed
+from houyi.host.libvirt.domains import find_running
+from houyi.host.libvirt.qmp import Refused, ask
+from houyi.model.errors import Failed
 from houyi.model.ids import VmId
 from houyi.model.latency import BOUNDS_NS, DiskLatency
 from houyi.planning.latency import BINS, LatencyReading
@@ -22,34 +19,18 @@ _KINDS = {"reads": "rd", "writes": "wr", "flushes": "flush"}
 
 def read_latency(connection: Any, vm_id: VmId) -> LatencyReading:
     """:raise Conflict: `not_running`. :raise Failed: `latency_unknown`."""
-    domain = _running(connection, vm_id)
+    domain = find_running(connection, vm_id)
     names = disk_names(domain.XMLDesc())
-    found = latencies(_ask(domain, "query-blockstats"), names)
-    silent = [qdev for qdev, one in found.items() if one is None]
-    for qdev in silent:
-        _ask(domain, "block-latency-histogram-set", id=qdev, boundaries=list(BOUNDS_NS))
-    if silent:
-        found = latencies(_ask(domain, "query-blockstats"), names)
-    return LatencyReading(run=str(domain.ID()), disks={one.name: one for one in found.values() if one is not None})
-
-
-def _running(connection: Any, vm_id: VmId) -> Any:
     try:
-        domain = connection.lookupByUUIDString(vm_id)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-            raise
-        domain = None
-    if domain is None or mark_of(domain) is None or not domain.isActive():
-        raise Conflict("not_running", "the VM is not running on this host: start it first")
-    return domain
-
-
-def _ask(domain: Any, command: str, **arguments: Any) -> Any:
-    answer = json.loads(libvirt_qemu.qemuMonitorCommand(domain, json.dumps({"execute": command, "arguments": arguments}), 0))
-    if "error" in answer:
-        raise Failed("latency_unknown", f"QEMU does not count how long requests to the VM's disks take: {answer['error'].get('desc', '')}")
-    return answer["return"]
+        found = latencies(ask(domain, "query-blockstats"), names)
+        silent = [qdev for qdev, one in found.items() if one is None]
+        for qdev in silent:
+            ask(domain, "block-latency-histogram-set", id=qdev, boundaries=list(BOUNDS_NS))
+        if silent:
+            found = latencies(ask(domain, "query-blockstats"), names)
+    except Refused as error:
+        raise Failed("latency_unknown", f"QEMU does not count how long requests to the VM's disks take: {error}") from error
+    return LatencyReading(run=str(domain.ID()), disks={one.name: one for one in found.values() if one is not None})
 
 
 def disk_names(xml: str) -> dict[str, str]:

@@ -7,8 +7,8 @@ import libvirt
 
 from houyi.host.domxml.tuning.io import QEMU_POLL_NS
 from houyi.host.libvirt.connection import LibvirtConnection
-from houyi.host.libvirt.domains import Memory, mark_of
-from houyi.model.errors import Conflict, Failed
+from houyi.host.libvirt.domains import Memory, find_running
+from houyi.model.errors import Failed
 from houyi.model.ids import VmId
 from houyi.model.tuning import AUTO
 
@@ -25,9 +25,7 @@ class LibvirtLiveKnobs:
 
 
 def _turn(connection: Any, vm_id: VmId, settings: Mapping[str, str]) -> None:
-    domain = connection.lookupByUUIDString(vm_id)
-    if mark_of(domain) is None or not domain.isActive():
-        raise Conflict("not_running", "the VM is not running on this host: start it first")
+    domain = find_running(connection, vm_id)
     for name, value in settings.items():
         if name != "io_poll_ns":
             raise Failed("knob_not_live", f"knob {name} cannot be turned while the guest runs: stop the VM and start it")

@@ -16,7 +16,7 @@ from houyi.host.domxml.context import NAMESPACE, DomainContext
 from houyi.host.domxml.metadata import Mark, metadata_xml
 from houyi.host.domxml.tuning.cpu import pinned_cpus
 from houyi.host.libvirt.connection import LibvirtConnection
-from houyi.host.libvirt.domains import PREFIX, Known, Memory, mark_of, read_known, state_of
+from houyi.host.libvirt.domains import PREFIX, Known, Memory, find, mark_of, not_running, read_known, state_of
 from houyi.host.libvirt.events import Events
 from houyi.host.port import DomainSeen, MachineEvent
 from houyi.model.errors import Conflict
@@ -125,7 +125,7 @@ class LibvirtMachine:
         """:raise Conflict: `not_running`."""
         if not await self._if_active(vm_id, act):
             self._memory.answered(vm_id)
-            raise Conflict("not_running", "the VM is not running on this host: start it first")
+            raise not_running()
 
 
 def _list(connection: Any) -> list[tuple[VmId, int, int]]:
@@ -134,24 +134,15 @@ def _list(connection: Any) -> list[tuple[VmId, int, int]]:
     return [(VmId(domain.UUIDString()), *state_of(stats)) for domain, stats in rows if domain.name().startswith(PREFIX)]
 
 
-def _find(connection: Any, vm_id: VmId) -> Any | None:
-    try:
-        return connection.lookupByUUIDString(vm_id)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-            return None
-        raise
-
-
 def _ours(connection: Any, vm_id: VmId) -> Any | None:
     """The domain, if there is one that carries our mark."""
-    domain = _find(connection, vm_id)
+    domain = find(connection, vm_id)
     return domain if domain is not None and mark_of(domain) is not None else None
 
 
 def _read(connection: Any, vm_id: VmId) -> Known | None:
     try:
-        domain = _find(connection, vm_id)
+        domain = find(connection, vm_id)
         return read_known(domain) if domain is not None else None
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
@@ -172,7 +163,7 @@ def _cpus(connection: Any, vm: DesiredVm, numa: tuple[NumaNode, ...]) -> tuple[i
 
 def _start(connection: Any, vm: DesiredVm, xml: str, now: Callable[[], float], *, paused: bool) -> bool:
     """Define and start; False: it runs already. What was defined here for a start that failed is taken back."""
-    before = _find(connection, vm.id)
+    before = find(connection, vm.id)
     if before is not None:
         if mark_of(before) is None:
             raise Conflict("domain_foreign", f"a domain with the id of VM {vm.name} exists on this host and is not ours: remove it by hand")

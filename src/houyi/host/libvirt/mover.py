@@ -5,7 +5,6 @@ libvirt's peer-to-peer move goes on without its client, so an attempt is a threa
 
 import asyncio
 import contextlib
-import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import libvirt
-import libvirt_qemu
 
 from houyi.host.disk.files import Files, Owner, appearing
 from houyi.host.domxml import domain_element
@@ -21,9 +19,10 @@ from houyi.host.domxml.context import NAMESPACE, DomainContext
 from houyi.host.domxml.landing import landed_xml
 from houyi.host.domxml.metadata import Mark, mark_domain, metadata_xml
 from houyi.host.libvirt.connection import LibvirtConnection
-from houyi.host.libvirt.domains import Memory, mark_of
+from houyi.host.libvirt.domains import Memory, find, mark_of
 from houyi.host.libvirt.jobs import LEAST_THROTTLE, Endings, figures_of
 from houyi.host.libvirt.presences import is_postcopy, presence
+from houyi.host.libvirt.qmp import Refused, ask
 from houyi.host.libvirt.sampled import allocated_mib, begin_sample, end_sample
 from houyi.model.errors import Conflict, Failed, Invalid
 from houyi.model.host import Accelerator, NumaNode
@@ -85,14 +84,14 @@ class LibvirtMover:
 
     async def figures(self, vm_id: VmId) -> Figures | None:
         def look(connection: Any) -> Figures | None:
-            domain = _find(connection, vm_id)
+            domain = find(connection, vm_id)
             return None if domain is None or not _is_sending(domain) else figures_of(domain.jobStats(), domain.state())
 
         return await self._connection.call(look)
 
     async def turn(self, vm_id: VmId, knobs: Knobs) -> None:
         def act(connection: Any) -> None:
-            domain = _find(connection, vm_id)
+            domain = find(connection, vm_id)
             if domain is None or not _is_sending(domain):
                 return
             if knobs.bandwidth_mib_s is not None:
@@ -108,7 +107,7 @@ class LibvirtMover:
 
     async def abort(self, vm_id: VmId) -> None:
         def act(connection: Any) -> None:
-            domain = _find(connection, vm_id)
+            domain = find(connection, vm_id)
             if domain is None or not _is_sending(domain) or is_postcopy(*domain.state()):
                 return
             with contextlib.suppress(libvirt.libvirtError):  # it has just ended, which `send` tells
@@ -151,15 +150,6 @@ _LINE_MIB_S = 1 << 20
 """A cap that no line reaches: libvirt takes 0 for its own default in some places and for nothing in others."""
 
 
-def _find(connection: Any, vm_id: VmId) -> Any | None:
-    try:
-        return connection.lookupByUUIDString(vm_id)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-            return None
-        raise
-
-
 def _is_sending(domain: Any) -> bool:
     try:
         return bool(domain.isActive()) and domain.jobStats().get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
@@ -170,7 +160,7 @@ def _is_sending(domain: Any) -> bool:
 
 
 def _presence(connection: Any, vm_id: VmId) -> Presence:
-    domain = _find(connection, vm_id)
+    domain = find(connection, vm_id)
     if domain is None:
         return Presence.NONE
     try:
@@ -185,18 +175,18 @@ def _presence(connection: Any, vm_id: VmId) -> Presence:
 
 
 def _migrate_status(domain: Any) -> str:
-    with contextlib.suppress(libvirt.libvirtError):
-        answer = json.loads(libvirt_qemu.qemuMonitorCommand(domain, '{"execute": "query-migrate"}', 0))
-        return str(answer.get("return", {}).get("status", ""))
+    with contextlib.suppress(libvirt.libvirtError, Refused):
+        return str(ask(domain, "query-migrate").get("status", ""))
     return ""
 
 
 def _throttle(domain: Any, percent: int) -> None:
     """auto-converge's ceiling, and at once up to it: libvirt sets its parameters only before the move begins."""
     steps = dict.fromkeys(("cpu-throttle-initial", "cpu-throttle-increment", "max-cpu-throttle"), max(LEAST_THROTTLE, percent))
-    answer = json.loads(libvirt_qemu.qemuMonitorCommand(domain, json.dumps({"execute": "migrate-set-parameters", "arguments": steps}), 0))
-    if "error" in answer:
-        raise Failed("throttle_refused", f"QEMU refused to slow the guest: {answer['error'].get('desc', '')}")
+    try:
+        ask(domain, "migrate-set-parameters", **steps)
+    except Refused as error:
+        raise Failed("throttle_refused", f"QEMU refused to slow the guest: {error}") from error
 
 
 def _flags(landing: Landing, terms: Terms) -> int:
@@ -242,7 +232,7 @@ def _parameters(domain: Any, landing: Landing, terms: Terms) -> dict[str, Any]:
 
 
 def _migrate(connection: Any, vm: DesiredVm, landing: Landing, socket: Path, terms: Terms, more: int) -> None:
-    domain = _find(connection, vm.id)
+    domain = find(connection, vm.id)
     if domain is None or not domain.isActive():
         raise Conflict("not_running", "the VM does not run on this host any more")
     try:
@@ -259,7 +249,7 @@ def _has_come(domain: Any | None) -> bool:
 
 
 def _go(connection: Any, vm_id: VmId, *, run: bool) -> None:
-    domain = _find(connection, vm_id)
+    domain = find(connection, vm_id)
     if domain is None or not _has_come(domain):
         raise Conflict("not_arrived", "the guest has not arrived on this host")
     if run and domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
@@ -271,7 +261,7 @@ def _go(connection: Any, vm_id: VmId, *, run: bool) -> None:
 
 
 def _resting(connection: Any, vm_id: VmId) -> Any:
-    domain = _find(connection, vm_id)
+    domain = find(connection, vm_id)
     if domain is None or not domain.isActive():
         raise Conflict("not_running", "the VM is not running on this host")
     if _is_sending(domain):

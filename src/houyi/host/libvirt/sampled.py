@@ -1,13 +1,12 @@
 """How a guest uses its memory and its disk, by QEMU's sample of its pages, its balloon's statistics and the size of its disk's file."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import libvirt
-import libvirt_qemu
 
+from houyi.host.libvirt.qmp import Refused, ask
 from houyi.model.ids import VmId
 from houyi.model.migration import GuestSample
 
@@ -37,7 +36,11 @@ def _begin_short(domain: Any, seconds: float) -> bool:
     least, most = _PAGES_OF_GIB
     pages = min(most, max(least, round(PAGES / (domain.maxMemory() / _KIB**2))))
     how = {"calc-time": round(seconds * 1000), "calc-time-unit": "millisecond", "sample-pages": pages}
-    return "error" not in json.loads(libvirt_qemu.qemuMonitorCommand(domain, json.dumps({"execute": "calc-dirty-rate", "arguments": how}), 0))
+    try:
+        ask(domain, "calc-dirty-rate", **how)
+    except Refused:
+        return False
+    return True
 
 
 def end_sample(connection: Any, domain: Any, seconds: float) -> GuestSample | None:
