@@ -20,7 +20,7 @@ from houyi.agent.identity import Identity
 from houyi.agent.lines import swallow
 from houyi.base.config import AgentSettings
 from houyi.base.log import get_log
-from houyi.host.port import CallsWitness, Passages
+from houyi.host.port import SETTLE_SECONDS, CallsWitness, Passages
 from houyi.model.errors import Failed, Forbidden, HouyiError, Unavailable
 from houyi.model.host import HOST_URI
 from houyi.model.ids import HostId, MigrationId
@@ -214,6 +214,8 @@ class NetDoor:
             await self._carry_through(way, move, peer, landing, witness, reader, writer)
             if witness.waits:
                 await self._hold(way, move, witness, reader, writer)
+            elif witness.several and not witness.left:
+                await asyncio.sleep(SETTLE_SECONDS)
         finally:
             await _close(writer)
 
@@ -227,6 +229,8 @@ class NetDoor:
                 async def there(data: bytes) -> None:
                     if meanwhile := witness.asked(data):
                         await _write(writer, meanwhile)
+                    if witness.gives_up:
+                        await asyncio.sleep(SETTLE_SECONDS)
                     await _write(far_writer, data)
 
                 async def back(data: bytes) -> None:

@@ -320,6 +320,10 @@ class Carrier(Protocol):
         ...
 
 
+SETTLE_SECONDS = 0.3
+"""QEMU's sender sleeps for 100 ms at most."""
+
+
 class CallsWitness(Protocol):
     """At the source: looks on while libvirt's calls of a move pass through the agent's door."""
 
@@ -331,6 +335,16 @@ class CallsWitness(Protocol):
     @property
     def left(self) -> bool:
         """Our libvirt has said goodbye: that the connection ends is in order."""
+        ...
+
+    @property
+    def several(self) -> bool:
+        """QEMU sends over several connections: if the move fails, it needs SETTLE_SECONDS to close them before our libvirt may go on."""
+        ...
+
+    @property
+    def gives_up(self) -> bool:
+        """With what it said last, our libvirt gives up such a move, and goes on when it has the answer."""
         ...
 
     def asked(self, data: bytes) -> bytes:

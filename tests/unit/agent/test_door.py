@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ssl
 import struct
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +24,9 @@ from houyi.base.clock import SystemClock
 from houyi.base.config import AgentSettings
 from houyi.control.ca import Authority
 from houyi.host.libvirt.calls.frames import Frame, Frames, Kind
-from houyi.host.libvirt.calls.passage import CLOSE, FINISH, KEEPALIVE, PING, REMOTE
+from houyi.host.libvirt.calls.passage import CLOSE, FINISH, KEEPALIVE, PING, PREPARE, REMOTE
 from houyi.host.libvirt.passages import LibvirtPassages
+from houyi.host.port import SETTLE_SECONDS
 from houyi.host.sim import SimHost
 from houyi.model.errors import Forbidden, HouyiError, Unavailable
 from houyi.model.ids import HostId, MigrationId, VmId
@@ -46,10 +48,18 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object
     return "asyncio", {"loop_factory": uvloop.new_event_loop} if request.param == "uvloop" else {}
 
 
+def parameter(name: str, value: str) -> bytes:
+    words = [struct.pack(">I", len(text)) + text + bytes(-len(text) % 4) for text in (name.encode(), value.encode())]
+    return struct.pack(">I", 1) + words[0] + struct.pack(">I", 7) + words[1]
+
+
 def finish(flags: int, cancelled: int) -> bytes:
-    name = f"houyi-{VM}".encode()
-    parameters = struct.pack(">II16sII", 1, 16, b"destination_name", 7, len(name)) + name + bytes(-len(name) % 4)
-    return Frame(REMOTE, 1, FINISH, Kind.CALL, 9, 0, parameters + struct.pack(">III", 0, flags, cancelled)).encode()
+    payload = parameter("destination_name", f"houyi-{VM}") + struct.pack(">III", 0, flags, cancelled)
+    return Frame(REMOTE, 1, FINISH, Kind.CALL, 9, 0, payload).encode()
+
+
+def prepare(flags: int) -> bytes:
+    return Frame(REMOTE, 1, PREPARE, Kind.CALL, 8, 0, parameter("destination_xml", DOMAIN) + struct.pack(">II", 0, flags)).encode()
 
 
 class Pair:
@@ -178,6 +188,38 @@ async def test_libvirt_is_kept_waiting_when_the_door_is_lost_in_a_handover_witho
         assert (way.problem.code, way.arrived.is_set()) == ("door_lost", False)
     assert await reader.read() == b""
     writer.close()
+
+
+SEVERAL = libvirt.VIR_MIGRATE_PAUSED | libvirt.VIR_MIGRATE_PARALLEL
+
+
+async def test_qemu_may_close_its_connections_before_libvirt_hears_that_the_move_is_over(pair: Pair) -> None:
+    landing = await pair.admit()
+    async with pair.door(A).way(MOVE, B, landing) as way:
+        reader, writer = await asyncio.open_unix_connection(way.path)
+        writer.write(prepare(SEVERAL))
+        async with asyncio.timeout(5):
+            await reader.readexactly(28)
+            began = time.monotonic()
+            writer.write(finish(SEVERAL, 1))
+            await reader.readexactly(28)
+        assert time.monotonic() - began >= SETTLE_SECONDS
+        assert [frame.procedure for frame in pair.libvirt_heard] == [PREPARE, FINISH]
+        writer.close()
+
+
+async def test_qemu_may_close_its_connections_before_libvirt_hears_that_the_door_is_lost(pair: Pair) -> None:
+    landing = await pair.admit()
+    async with pair.door(A).way(MOVE, B, landing) as way:
+        reader, writer = await asyncio.open_unix_connection(way.path)
+        writer.write(prepare(SEVERAL))
+        async with asyncio.timeout(5):
+            await reader.readexactly(28)
+            began = time.monotonic()
+            await pair.destination.shut(MOVE)
+            assert await reader.read() == b""
+        assert time.monotonic() - began >= SETTLE_SECONDS
+        writer.close()
 
 
 async def test_a_call_that_is_not_of_a_move_ends_the_connection(pair: Pair) -> None:

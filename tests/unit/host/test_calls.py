@@ -202,6 +202,25 @@ def test_libvirt_is_kept_waiting_only_for_a_guest_that_runs_by_itself() -> None:
     assert (free.asked(ping), free.waits) == (b"", False)
 
 
+def test_libvirt_gives_up_several_connections() -> None:
+    """Its arguments end with whether the move has failed."""
+    parallel = FLAGS | libvirt.VIR_MIGRATE_PARALLEL
+    cancelled = move(FINISH)[:-4] + word(1)
+    one, several, never = Witness(), Witness(), Witness()
+    one.asked(move(PREPARE))
+    several.asked(move(PREPARE, flags=parallel))
+    assert [(each.several, each.gives_up) for each in (one, several, never)] == [(False, False), (True, False), (False, False)]
+    for each in (one, several):
+        each.asked(cancelled[:50])
+        each.asked(cancelled[50:])
+    assert (one.gives_up, several.gives_up, several.waits) == (False, True, False)
+    several.asked(call(CLOSE))
+    assert (several.several, several.gives_up) == (True, False), "only what was said last is held back"
+    well = Witness()
+    well.asked(move(PREPARE, flags=parallel) + move(FINISH, flags=parallel))
+    assert not well.gives_up
+
+
 def test_a_blind_witness_says_nothing() -> None:
     witness = Witness()
     assert (witness.asked(b"GET / HTTP/1.1"), witness.asked(FINISHING), witness.answered(DONE)) == (b"", b"", False)

@@ -129,7 +129,7 @@ class SimPassages:
 class _Blind:
     """Nobody calls."""
 
-    waits = False
+    waits = several = gives_up = False
     left = True
 
     def asked(self, data: bytes) -> bytes:
