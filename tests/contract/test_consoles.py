@@ -3,7 +3,7 @@
 import pytest
 
 from contract.hosts import Host, new_vm
-from houyi.host.port import Channel
+from houyi.host.passages import Channel
 from houyi.model.errors import Conflict
 from houyi.model.ids import VmId
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from houyi.host.port import Channel
+from houyi.host.passages import Channel
 from houyi.model.errors import HouyiError
 from houyi.model.ids import HostId, MigrationId
 from houyi.model.migration import Landing

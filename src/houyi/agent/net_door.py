@@ -20,7 +20,7 @@ from houyi.agent.identity import Identity
 from houyi.agent.lines import swallow
 from houyi.base.config import AgentSettings
 from houyi.base.log import get_log
-from houyi.host.port import SETTLE_SECONDS, CallsWitness, Passages
+from houyi.host.passages import SETTLE_SECONDS, CallsWitness, Passages
 from houyi.model.errors import Failed, Forbidden, HouyiError, Unavailable
 from houyi.model.host import HOST_URI
 from houyi.model.ids import HostId, MigrationId

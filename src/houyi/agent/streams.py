@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from houyi.base.credit import Credit
 from houyi.base.log import get_log
-from houyi.host.port import Channel, Consoles
+from houyi.host.passages import Channel
+from houyi.host.port import Consoles
 from houyi.model.errors import HouyiError, Problem
 from houyi.wire.agents import PIECE_BYTES, WINDOW, Message, StreamAck, StreamClose, StreamData, StreamOpen
 

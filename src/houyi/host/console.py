@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from houyi.host.disk.files import Files
-from houyi.host.port import Channel
+from houyi.host.passages import Channel
 from houyi.model.errors import Conflict, Failed
 from houyi.model.ids import VmId
 

@@ -12,7 +12,7 @@ from houyi.agent.door import Admission
 from houyi.agent.net_door import NetDoor
 from houyi.host.libvirt.calls.frames import Frames, Kind
 from houyi.host.libvirt.calls.passage import FINISH, PREPARE
-from houyi.host.port import Channel
+from houyi.host.passages import Channel
 from houyi.model.ids import HostId, MigrationId
 from houyi.model.migration import Landing
 

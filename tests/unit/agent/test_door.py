@@ -26,7 +26,7 @@ from houyi.control.ca import Authority
 from houyi.host.libvirt.calls.frames import Frame, Frames, Kind
 from houyi.host.libvirt.calls.passage import CLOSE, FINISH, KEEPALIVE, PING, PREPARE, REMOTE
 from houyi.host.libvirt.passages import LibvirtPassages
-from houyi.host.port import SETTLE_SECONDS
+from houyi.host.passages import SETTLE_SECONDS
 from houyi.host.sim import SimHost
 from houyi.model.errors import Forbidden, HouyiError, Unavailable
 from houyi.model.ids import HostId, MigrationId, VmId

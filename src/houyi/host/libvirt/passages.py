@@ -11,7 +11,7 @@ from houyi.host.domxml.context import domain_name
 from houyi.host.libvirt.calls.passage import Passage, Promise
 from houyi.host.libvirt.calls.witness import Witness
 from houyi.host.libvirt.connection import away
-from houyi.host.port import Channel
+from houyi.host.passages import Channel
 from houyi.model.errors import Invalid
 from houyi.model.ids import VmId
 from houyi.model.migration import Landing, Terms

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from houyi.host.port import CallsWitness, Channel, MachineEvent
+from houyi.host.passages import CallsWitness, Channel
+from houyi.host.port import MachineEvent
 from houyi.host.sim.job import SimJob
 from houyi.host.sim.net import SimNet
 from houyi.host.sim.state import ON, SimDomain, SimState

@@ -5,7 +5,8 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
-from houyi.host.port import Channel, DomainSeen, GuestRun, MachineEvent, Progress, ReadImage
+from houyi.host.passages import Channel
+from houyi.host.port import DomainSeen, GuestRun, MachineEvent, Progress, ReadImage
 from houyi.host.sim.state import ON, SimDomain, SimState, SimStorage, later
 from houyi.model.cpu import CpuBaseline, GuestCpu
 from houyi.model.errors import Conflict, Failed, Invalid, Unavailable
