@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,7 +12,7 @@ from migration.records import Record
 
 BUDGET_MS = 300.0
 LEARNED_AFTER = 10
-"""Moves of the platform after which forecasts are counted."""
+"""Moves of a guest after which its forecasts are counted."""
 WITHIN = 0.25
 
 
@@ -83,15 +84,26 @@ def goals(records: Sequence[Record]) -> str:
     done = [one for one in ours if not one.failed]
     within = sum(one.gap_ms <= BUDGET_MS for one in done)
     # by the agent's own clock: what it tells people
-    told = [one for one in ours[LEARNED_AFTER:] if one.foretold is not None and not one.failed and one.elapsed > 0]
+    told = [one for one in learned(ours) if one.foretold is not None and not one.failed and one.elapsed > 0]
     near = sum(abs(float(one.foretold["seconds"]) / one.elapsed - 1) <= WITHIN for one in told if one.foretold is not None)  # type: ignore[arg-type]
     return "\n".join(
         [
             f"moves of ours that ended at the destination: {len(done)} of {len(ours)}",
             f"gap within {BUDGET_MS:.0f} ms: {_share(within, len(done))}",
-            f"total time foretold within {WITHIN:.0%}, after {LEARNED_AFTER} moves: {_share(near, len(told))}",
+            f"total time foretold within {WITHIN:.0%}, after {LEARNED_AFTER} moves of the guest: {_share(near, len(told))}",
         ]
     )
+
+
+def learned(ours: Sequence[Record]) -> list[Record]:
+    """Each load is a guest of its own to whoever foretells."""
+    seen: Counter[float] = Counter()
+    found = []
+    for one in ours:
+        if seen[one.rate] >= LEARNED_AFTER:
+            found.append(one)
+        seen[one.rate] += 1
+    return found
 
 
 def _share(some: int, total: int) -> str:
@@ -172,9 +184,10 @@ def _ticks(most: float) -> list[float]:
 
 
 def forecasts_svg(records: Sequence[Record]) -> str:
-    """Told against came, of ours, with the band of a quarter; moves before the platform had learned are hollow."""
+    """Told against came, of ours, with the band of a quarter; each guest's first ten moves are hollow."""
     ours = [one for one in records if one.policy.startswith("ours")]
-    shown = [(number, float(one.foretold["seconds"]), one.elapsed) for number, one in enumerate(ours) if one.foretold is not None and not one.failed]  # type: ignore[arg-type]
+    counted = {id(one) for one in learned(ours)}
+    shown = [(id(one) in counted, float(one.foretold["seconds"]), one.elapsed) for one in ours if one.foretold is not None and not one.failed]  # type: ignore[arg-type]
     most = max([told for _, told, _ in shown] + [came for _, _, came in shown] + [1.0]) * 1.05
     size, left = 360, 50
     scale = size / most
@@ -186,8 +199,8 @@ def forecasts_svg(records: Sequence[Record]) -> str:
         f'<polygon points="0,0 {size},{size * (1 - WITHIN):.1f} {size},{size} {size / (1 + WITHIN):.1f},{size}" fill="#0a6" fill-opacity="0.12"/>',
         f'<rect width="{size}" height="{size}" fill="none" stroke="#999"/><line x2="{size}" y2="{size}" stroke="#999"/>',
     ]
-    for number, told, came in shown:
-        fill = "none" if number < LEARNED_AFTER else "#0a6"
+    for solid, told, came in shown:
+        fill = "#0a6" if solid else "none"
         parts.append(f'<circle cx="{came * scale:.1f}" cy="{told * scale:.1f}" r="4" fill="{fill}" fill-opacity="0.6" stroke="#0a6"/>')
     parts.append("</g>")
     for at in _ticks(most):
