@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from migration.records import Record, read
-from migration.report import FIGURES, forecasts_svg, goals, svg, table, verdicts
+from migration.report import FIGURES, forecasts_svg, goals, learned, svg, table, verdicts
 
 
 def moved(policy: str, seconds: float, **more: Any) -> Record:
@@ -42,7 +42,12 @@ def test_goals() -> None:
     told = goals([*OTHERS, *ours])
     assert "12 of 12" in told
     assert "gap within 300 ms: 11 of 12" in told
-    assert "after 10 moves: 1 of 2" in told
+    assert "after 10 moves of the guest: 1 of 2" in told
+
+
+def test_forecasts_are_counted_after_ten_moves_of_each_guest() -> None:
+    ours = [moved("ours", 4.0, rate=rate, foretold={"seconds": 4.0}) for rate in (16.0, 80.0) for _ in range(11)]
+    assert [one.rate for one in learned(ours)] == [16.0, 80.0]
 
 
 def test_plots_are_well_formed(tmp_path: Path) -> None:
