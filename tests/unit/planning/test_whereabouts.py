@@ -60,6 +60,23 @@ def test_table_is_whole():
     assert {source for source, _ in TABLE} == {*Presence, None} - {INCOMING, ARRIVED}
 
 
+@pytest.mark.parametrize(
+    ("destination", "place"),
+    [
+        (seen(End.DESTINATION, ARRIVED, Order.PREPARE), MOVING),
+        (seen(End.DESTINATION, ARRIVED, Order.WITHDRAW, busy=True), MOVING),
+        (seen(End.DESTINATION, NONE, Order.WITHDRAW, busy=True), MOVING),
+        (seen(End.DESTINATION, NONE, Order.WITHDRAW, clean=True), HERE),
+        (seen(End.DESTINATION, LIVE, Order.WITHDRAW, went=True), THERE),
+        (None, UNKNOWN),
+    ],
+)
+def test_given_up_after_what_arrived_was_ordered_to_be_withdrawn(destination, place):
+    """The source's libvirt took long to let go of it, and its agent died meanwhile. Found by test_paper.py: both copies of the disk were removed."""
+    orders = {End.SOURCE: Order.MOVE, End.DESTINATION: Order.WITHDRAW}
+    assert whereabouts(move(source=seen(End.SOURCE, NONE, Order.MOVE, over=True), destination=destination, orders=orders)).place is place
+
+
 class TestSilence:
     """A host that is not heard of is believed only what cannot change meanwhile."""
 

@@ -10,7 +10,7 @@ that was given up stays so, a guest that went has run.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from houyi.model.migration import Migration, MigrationKind, ObservedMove, Order, Presence
+from houyi.model.migration import End, Migration, MigrationKind, ObservedMove, Order, Presence
 
 
 class Place(StrEnum):
@@ -58,7 +58,7 @@ def whereabouts(migration: Migration) -> Whereabouts:
     if source is None:
         return Whereabouts(Place.UNKNOWN, "the source host is not heard of: the VM may run there")
     if source.presence is _P.NONE:
-        return Whereabouts(Place.DESTINATION)  # given up for good
+        return _given_up(migration, destination)
     if source.presence in _BEGINNING:
         return Whereabouts(Place.SOURCE if source.over else Place.MOVING)
     if source.presence in _PARTIAL or (destination is not None and destination.presence in _PARTIAL):
@@ -68,6 +68,21 @@ def whereabouts(migration: Migration) -> Whereabouts:
             return Whereabouts(Place.UNKNOWN, "the guest was stopped to be switched over, and the destination host is not heard of")
         return Whereabouts(Place.MOVING)
     return _ended(destination)
+
+
+def _given_up(migration: Migration, destination: ObservedMove | None) -> Whereabouts:
+    """The source's libvirt has given it up for good, since the other end had it whole.
+
+    But if that took so long that what had arrived was ordered to be withdrawn meanwhile, it has to be known which was faster: withdrawn, it is nowhere, and the newest disk is the
+    source's.
+    """
+    if migration.course.orders.get(End.DESTINATION) is not Order.WITHDRAW:
+        return Whereabouts(Place.DESTINATION)
+    if destination is None:
+        return Whereabouts(Place.UNKNOWN, "the source gave the guest up while it was being taken back from the destination host, which is not heard of")
+    if destination.order is Order.WITHDRAW and not destination.busy and destination.presence is _P.NONE:
+        return Whereabouts(Place.SOURCE, "the source gave the guest up after all, when it had been taken back: it begins anew from its disk")
+    return Whereabouts(Place.MOVING)
 
 
 def _bereft(migration: Migration) -> Whereabouts:
